@@ -1,0 +1,68 @@
+"""Counter-based uniform random numbers: number j of image i of a seed costs the same for every i.
+
+Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (Philox 4x64-10), SC 2011,
+https://doi.org/10.1145/2063384.2063405.
+"""
+
+import hashlib
+import operator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bundle.errors import LatentError
+
+MAX_SEED = 2**53 - 1  # every JSON reader keeps such an integer whole
+MAX_INDEX = 2**53 - 1
+_WORDS_PER_BLOCK = 4  # Philox 4x64 makes four 64-bit words for each value of its counter
+
+
+def uniforms(seed: int, start: int, n: int, draws: int, stream: str = "z") -> NDArray[np.float64]:
+    """`draws` uniform numbers for each of the images `start` to `start + n - 1` of a seed.
+
+    A pure function of (seed, stream, image index, draw index): row i is the same whether it is asked for alone
+    or among others.
+
+    Args:
+        seed: 0 to 2**53 - 1.
+        start: Index of the first image, 0 to 2**53 - 1.
+        n: Number of images, at least 0.
+        draws: Numbers per image, at least 0.
+        stream: What the numbers are for; different streams of one seed are independent.
+
+    Returns:
+        Shape (n, draws), in [0, 1).
+
+    Raises:
+        LatentError: If a number is out of its range.
+    """
+    seed = _whole("seed", seed, 0, MAX_SEED)
+    start = _whole("start", start, 0, MAX_INDEX)
+    n = _whole("n", n, 0, MAX_INDEX - start + 1)
+    blocks = -(-draws // _WORDS_PER_BLOCK)
+    key = seed | (_stream_key(stream) << 64)
+    generator = np.random.Philox(key=key, counter=start * blocks)  # its first block has the counter after this one
+    words = generator.random_raw(n * blocks * _WORDS_PER_BLOCK)
+    words = words.reshape(n, blocks * _WORDS_PER_BLOCK)[:, :draws]
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53  # the 53 bits that a float64 holds
+
+
+def labels(classes: int, seed: int, start: int, n: int) -> NDArray[np.int64]:
+    """A class for each image, uniform over `classes`, from the seed's own label stream; shape (n,)."""
+    classes = _whole("classes", classes, 1, MAX_INDEX)
+    return np.floor(uniforms(seed, start, n, 1, stream="label")[:, 0] * classes).astype(np.int64)
+
+
+def _whole(name: str, value: int, smallest: int, largest: int) -> int:
+    """The value as Python's own int: numpy's would overflow in the key and the counter."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if not smallest <= number <= largest:
+        raise LatentError(f"{name} is {value}; expected a whole number from {smallest} to {largest}")
+    return number
+
+
+def _stream_key(stream: str) -> int:
+    return int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8], "little")

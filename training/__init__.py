@@ -1,0 +1,1 @@
+"""Makes models: data, networks, objectives, families, the one training loop, evaluation, export."""

@@ -1,0 +1,88 @@
+"""Checkpoints: everything that a run needs to go on as if it had never stopped, written whole or not at all."""
+
+import os
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.errors import CheckpointError
+
+State = dict[str, Any]
+_FREE = ("checkpoint_minutes", "picture_epochs")
+
+
+@dataclass
+class Checkpoint:
+    """State of a run after a whole number of rounds.
+
+    Attributes:
+        recipe: The resolved recipe that the run belongs to.
+        round: Rounds played.
+        position: Images taken from the stream.
+        seconds: Time spent in the loop, over all sessions.
+        networks, ema: State of the networks and of their average.
+        optimizers: State of each optimiser by name.
+        global_random, generator: States of torch's own generator and of the family's.
+    """
+
+    recipe: dict[str, Any]
+    round: int
+    position: int
+    seconds: float
+    networks: State
+    ema: State
+    optimizers: dict[str, State]
+    global_random: Tensor
+    generator: Tensor
+
+    def save(self, path: Path) -> None:
+        """Write aside, flush, rename: a kill at any moment leaves the old file or the new one."""
+        aside = path.with_suffix(".writing")
+        with aside.open("wb") as file:
+            torch.save(asdict(self), file)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.rename(path)
+
+    @classmethod
+    def load(cls, path: Path, recipe: dict[str, Any]) -> "Checkpoint | None":
+        """The checkpoint of a recipe; None where there is none yet.
+
+        Raises:
+            CheckpointError: If the file cannot be read, or belongs to another recipe.
+        """
+        if not path.exists():
+            return None
+        try:
+            found = cls(**torch.load(path, weights_only=True))
+        except (OSError, RuntimeError, EOFError, TypeError, pickle.UnpicklingError) as error:
+            raise CheckpointError(f"{path} cannot be read ({error}); remove it, or train with --restart") from error
+        changed = ", ".join(_differences(_binding(found.recipe), _binding(recipe)))
+        if changed:
+            raise CheckpointError(
+                f"{path} belongs to a recipe that differs in {changed}; train with --restart, or undo the change"
+            )
+        return found
+
+
+def _binding(recipe: dict[str, Any]) -> dict[str, Any]:
+    """What of a recipe the weights depend on: a run may be made longer, measured or stored in another way."""
+    train = {key: value for key, value in recipe["train"].items() if key not in _FREE}
+    if train["lr_schedule"] == "constant":
+        del train["epochs"]
+    return {"train": train, **{key: recipe[key] for key in ("name", "family", "seed", "data", "model")}}
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key} ({a!r} there, {b!r} here)")
+    return found

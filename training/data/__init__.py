@@ -1,0 +1,1 @@
+"""Names → uint8 images in memory."""

@@ -1,0 +1,33 @@
+"""Everything that `training` raises on purpose; each ends a command with one clear line.
+
+TrainingError
+├── RecipeError      a recipe with unknown keys, wrong types or impossible values
+├── DataError        data that is missing, corrupt, empty or of a wrong shape
+├── CheckpointError  a checkpoint of another recipe, or one that cannot be read
+├── DivergedError    a loss that is no finite number
+└── ExportError      a graph that breaks one of the laws of graphs
+"""
+
+
+class TrainingError(Exception):
+    """Base of all errors of training."""
+
+
+class RecipeError(TrainingError):
+    """The recipe cannot be used as it is."""
+
+
+class DataError(TrainingError):
+    """The data cannot be used as it is."""
+
+
+class CheckpointError(TrainingError):
+    """The checkpoint cannot be used for this run."""
+
+
+class DivergedError(TrainingError):
+    """A loss is NaN or infinite."""
+
+
+class ExportError(TrainingError):
+    """A graph cannot be exported, or breaks a law."""

@@ -1,0 +1,1 @@
+"""From networks to the files of a bundle."""

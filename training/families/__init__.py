@@ -1,0 +1,1 @@
+"""Families: what each kind of model trains and what it exports."""

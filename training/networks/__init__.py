@@ -1,0 +1,1 @@
+"""Networks: `nn.Module`s that know tensors and nothing of losses or recipes."""

@@ -1,0 +1,28 @@
+"""Grids of images for people."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+GAP = 2
+
+
+def grid(pixels: NDArray[np.uint8], columns: int | None = None) -> Image.Image:
+    """Images (n, height, width, channels) side by side, row by row, on white."""
+    n, height, width, channels = pixels.shape
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    canvas = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels), 255, np.uint8)
+    for i, image in enumerate(pixels):
+        top, left = (i // columns) * (height + GAP), (i % columns) * (width + GAP)
+        canvas[top : top + height, left : left + width] = image
+    return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
+
+
+def save_grid(path: Path, pixels: NDArray[np.uint8], columns: int | None = None) -> None:
+    """Write a grid as PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grid(pixels, columns).save(path, optimize=True)

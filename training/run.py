@@ -1,0 +1,134 @@
+"""A whole run: data, loop, and at its end a published bundle."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from bundle.manifest import Metric, Parent
+from bundle.store import Bundle, Store
+from training.data.dataset import Dataset
+from training.data.load import load_dataset
+from training.evaluation.report import evaluate
+from training.evaluation.settings import EvaluationSettings
+from training.export.publish import Run, load_weights, publish
+from training.families.base import Context, Family, build_family
+from training.families.inference import Inference
+from training.loop import Loop
+from training.onnx_graph import OnnxGraph
+from training.progress import Display
+from training.recipe import Recipe, check_table, resolved
+
+_log = logging.getLogger(__name__)
+
+Stop = Callable[[], bool]
+PROBES = "probes"  # folder in `runs/` for what evaluation keeps between runs
+
+
+def train(recipe: Recipe, runs: Path, store: Store, stop: Stop, restart: bool = False) -> Bundle | None:
+    """Train a recipe to its end and publish it, going on from its checkpoint if there is one.
+
+    Args:
+        recipe: What to train.
+        runs: Folder of runs; this one is `<runs>/<recipe.name>`.
+        store: Where the bundle goes.
+        stop: Asked after each round; the run then saves and ends.
+        restart: Forget an earlier run of that name.
+
+    Returns:
+        The bundle; None if the run was stopped before its end.
+
+    Raises:
+        TrainingError: In any of its forms.
+    """
+    dataset = load_dataset(recipe.data)
+    recipe, settings = _with_settings(recipe)
+    family = build_family(Context(recipe, dataset.train.shape, dataset.label_names))
+    return _run(family, dataset, settings, runs, recipe.name, store, stop, restart)
+
+
+def infer(name: str, recipe: Recipe, runs: Path, store: Store, stop: Stop, restart: bool = False) -> Bundle | None:
+    """Train an encoder for the frozen generator of a bundle, and publish the two as the bundle's next version.
+
+    Args:
+        name: Reference of the parent bundle.
+        recipe: Family `inference`, its name and data those of the parent: see `inference_recipe`.
+        runs, store, stop, restart: As for `train`.
+
+    Returns:
+        The bundle; None if the run was stopped before its end.
+
+    Raises:
+        TrainingError: In any of its forms.
+        BundleError: If there is no such parent, or it is damaged.
+    """
+    parent = store.open(name)
+    parent.verify()
+    dataset = load_dataset(recipe.data)
+    recipe, settings = _with_settings(recipe)
+    family = build_family(Context(recipe, dataset.train.shape, None))
+    assert isinstance(family, Inference)
+    family.load_parent(load_weights(parent.path / parent.manifest.weights.path))
+    link = Parent(name=parent.manifest.name, version=parent.manifest.version, digest=parent.digest)
+    return _run(family, dataset, settings, runs, f"{recipe.name}-inference", store, stop, restart, link)
+
+
+def measure_with(dataset: Dataset, settings: EvaluationSettings, runs: Path) -> Callable[..., list[Metric]]:
+    """What `publish` calls to measure exported graphs."""
+
+    def measure(sessions: dict[str, OnnxGraph], family: Family) -> list[Metric]:
+        return evaluate(sessions, family.prior, dataset, settings, runs / PROBES)
+
+    return measure
+
+
+def _run(
+    family: Family,
+    dataset: Dataset,
+    settings: EvaluationSettings,
+    runs: Path,
+    folder_name: str,
+    store: Store,
+    stop: Stop,
+    restart: bool,
+    parent: Parent | None = None,
+) -> Bundle | None:
+    folder = runs / folder_name
+    if restart and folder.exists():
+        shutil.rmtree(folder)
+    loop = Loop(family, dataset.train, folder)
+    _log.info("%s: rounds %d to %d, in %s", folder_name, loop.round, loop.rounds, folder)
+    with Display(loop) as display:
+        complete = loop.run(display, stop)
+    if not complete:
+        _log.info("stopped after round %d of %d; the same command goes on from there", loop.round, loop.rounds)
+        return None
+    run = Run(loop.ema.state, loop.round, loop.seconds)
+    bundle = publish(family.context, run, dataset, store, measure_with(dataset, settings, runs), parent)
+    _log.info("published %s@%d in %s", bundle.manifest.name, bundle.manifest.version, bundle.path)
+    return bundle
+
+
+def _with_settings(recipe: Recipe) -> tuple[Recipe, EvaluationSettings]:
+    """The recipe with all evaluation settings written out, and these."""
+    settings = check_table(EvaluationSettings, recipe.evaluate, "[evaluate]")
+    return recipe.model_copy(update={"evaluate": settings.model_dump(mode="json")}), settings
+
+
+def inference_recipe(template: Recipe, parent: Bundle) -> Recipe:
+    """The recipe of an encoder for a bundle: name, seed and data of the parent, the rest of the template."""
+    manifest = parent.manifest
+    parent_recipe = check_table(Recipe, manifest.training.recipe, str(parent.path))
+    model = {
+        **template.model,
+        "parent": resolved(parent_recipe),
+        "parent_labels": manifest.labels,
+    }
+    changes: dict[str, object] = {
+        "name": manifest.name,
+        "data": parent_recipe.data,
+        "model": model,
+        "export": parent_recipe.export,
+    }
+    changes["evaluate"] = {**parent_recipe.evaluate, **template.evaluate}
+    return template.model_copy(update=changes)
