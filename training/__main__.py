@@ -1,4 +1,4 @@
-"""`python -m training`: train, infer, export, evaluate, list."""
+"""`python -m training`: train, infer, export, evaluate, list, results."""
 
 import argparse
 import logging
@@ -17,6 +17,7 @@ from bundle.manifest import Metric
 from bundle.store import Store
 from training.errors import TrainingError
 from training.recipe import parse_overrides, read_recipe
+from training.results import results_page
 
 STOPPED = 130  # what a shell reports for a program ended by Ctrl-C
 INFERENCE_RECIPE = Path("configs/inference.toml")
@@ -89,6 +90,11 @@ def _list(options: argparse.Namespace) -> int:
     return 1 if listing.problems else 0
 
 
+def _results(options: argparse.Namespace) -> int:
+    print(results_page(Store(options.store)), end="")
+    return 0
+
+
 def _print_metrics(metrics: list[Metric]) -> None:
     table = RichTable("metric", "value", "unit", "split", "protocol")
     for m in metrics:
@@ -140,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.set_defaults(command=_evaluate)
 
     commands.add_parser("list", help="the bundles of the store").set_defaults(command=_list)
+    commands.add_parser("results", help="figures of all bundles, as Markdown").set_defaults(command=_results)
     return parser
 
 

@@ -16,7 +16,7 @@ from training.checkpoint import Checkpoint
 from training.data.dataset import ImageSet
 from training.data.stream import Batch, BatchStream
 from training.ema import Ema
-from training.errors import DivergedError
+from training.errors import CheckpointError, DivergedError
 from training.families.base import Family, Player, Stage
 from training.recipe import Recipe, resolved
 
@@ -99,7 +99,7 @@ class Loop:
                 self.save()
                 saved = now
         self.save()
-        return self.round == self.rounds
+        return self.round >= self.rounds
 
     def save(self) -> None:
         """Write the checkpoint."""
@@ -126,10 +126,19 @@ class Loop:
         if found is None:
             return
         self.round, self.seconds, self.stream.position = found.round, found.seconds, found.position
-        self.family.networks.load_state_dict(found.networks)
+        try:
+            self.family.networks.load_state_dict(found.networks)
+            for name, optimizer in self.optimizers.items():
+                optimizer.load_state_dict(found.optimizers[name])
+        except (
+            RuntimeError,
+            ValueError,
+            KeyError,
+        ) as error:  # the data has other shapes or classes, or the code moved on
+            raise CheckpointError(
+                f"{self.checkpoint_path} has other networks; train with --restart: {error}"
+            ) from error
         self.ema.state = found.ema
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(found.optimizers[name])
         torch.set_rng_state(found.global_random)
         self.family.generator.set_state(found.generator)
         _log.info("going on after round %d of %d", self.round, self.rounds)

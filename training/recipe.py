@@ -3,7 +3,7 @@
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -11,6 +11,7 @@ from bundle.manifest import NAME
 from training.errors import RecipeError
 
 Model = TypeVar("Model", bound=BaseModel)
+Width = Annotated[int, Field(ge=1)]  # of a layer
 
 
 class Table(BaseModel):
@@ -26,7 +27,7 @@ class DataRecipe(Table):
     path: Path | None = None  # npz, folder; a relative one is looked for in GENSERVE_DATA, data/ and here
     size: int = Field(64, ge=8, le=512)  # folder: side in pixels
     channels: Literal[1, 3] = 3  # folder
-    labels: str | None = None  # npz with records: attribute that gives the class
+    labels: str | None = None  # npz with records: attribute, or several joined by "+", that give the class
     split_by: str | None = None  # npz with records: attribute that keeps variants on one side of the split
     test_share: float = Field(0.1, gt=0, lt=1)
     licence: str = "unknown"
@@ -105,6 +106,8 @@ def resolved(recipe: Recipe) -> dict[str, Any]:
 
 def _explain(model: type[BaseModel], problem: Any, where: str) -> str:
     path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "missing":
+        return f"{where}: key {path!r} is missing"
     if problem["type"] != "extra_forbidden":
         return f"{where}: {path}: {problem['msg']}, not {problem['input']!r}"
     table: Any = model

@@ -5,10 +5,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from torch import Tensor
+
 from bundle.manifest import Metric, Parent
 from bundle.store import Bundle, Store
 from training.data.dataset import Dataset
 from training.data.load import load_dataset
+from training.errors import RecipeError
 from training.evaluation.report import evaluate
 from training.evaluation.settings import EvaluationSettings
 from training.export.publish import Run, load_weights, publish
@@ -22,6 +25,7 @@ from training.recipe import Recipe, check_table, resolved
 _log = logging.getLogger(__name__)
 
 Stop = Callable[[], bool]
+_INFERENCE = "inference"
 PROBES = "probes"  # folder in `runs/` for what evaluation keeps between runs
 
 
@@ -67,9 +71,10 @@ def infer(name: str, recipe: Recipe, runs: Path, store: Store, stop: Stop, resta
     dataset = load_dataset(recipe.data)
     recipe, settings = _with_settings(recipe)
     family = build_family(Context(recipe, dataset.train.shape, None))
-    assert isinstance(family, Inference)
-    family.load_parent(load_weights(parent.path / parent.manifest.weights.path))
-    link = Parent(name=parent.manifest.name, version=parent.manifest.version, digest=parent.digest)
+    if not isinstance(family, Inference):
+        raise RecipeError(f"the recipe has family {recipe.family!r}; an encoder is trained by family 'inference'")
+    family.load_parent(_generator_weights(parent))
+    link = _generator(parent)
     return _run(family, dataset, settings, runs, f"{recipe.name}-inference", store, stop, restart, link)
 
 
@@ -115,13 +120,35 @@ def _with_settings(recipe: Recipe) -> tuple[Recipe, EvaluationSettings]:
     return recipe.model_copy(update={"evaluate": settings.model_dump(mode="json")}), settings
 
 
+def _generator(bundle: Bundle) -> Parent:
+    """The bundle that a generator was trained as: this one, or, where this has an encoder for it, its parent."""
+    m = bundle.manifest
+    if m.family == _INFERENCE and m.parent:
+        return m.parent
+    return Parent(name=m.name, version=m.version, digest=bundle.digest)
+
+
+def _generator_weights(bundle: Bundle) -> dict[str, Tensor]:
+    state = load_weights(bundle.path / bundle.manifest.weights.path)
+    if bundle.manifest.family != _INFERENCE:
+        return state
+    prefix = "parent."
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
 def inference_recipe(template: Recipe, parent: Bundle) -> Recipe:
-    """The recipe of an encoder for a bundle: name, seed and data of the parent, the rest of the template."""
+    """The recipe of an encoder for a bundle: name, data and storage of the parent, the rest of the template.
+
+    A bundle that has such an encoder already stands for its generator: the new encoder takes the old one's place.
+    """
     manifest = parent.manifest
     parent_recipe = check_table(Recipe, manifest.training.recipe, str(parent.path))
+    if parent_recipe.family == _INFERENCE:
+        parent_recipe = check_table(Recipe, parent_recipe.model["parent"], str(parent.path))
     model = {
         **template.model,
         "parent": resolved(parent_recipe),
+        "parent_digest": _generator(parent).digest,
         "parent_labels": manifest.labels,
     }
     changes: dict[str, object] = {

@@ -58,12 +58,21 @@ def _classes(root: Path, files: list[Path]) -> tuple[tuple[str, ...] | None, NDA
     return names, np.array([names.index(part[0]) for part in parts], dtype=np.int64)
 
 
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Pillow cuts deeper pixels off at 255 rather than scale them."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("it has 32 bits per pixel; expected 8 or 16")
+    return image
+
+
 def _read(file: Path, size: int, channels: int) -> NDArray[np.uint8]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as opened:
-                upright = ImageOps.exif_transpose(opened).convert("RGBA")
+                upright = ImageOps.exif_transpose(_eight_bit(opened)).convert("RGBA")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(f"{file} cannot be read as an image ({error}); mend or remove it") from error
     on_white = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)

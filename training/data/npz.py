@@ -1,9 +1,10 @@
 """An `.npz` with `x_train`/`x_test` (and `y_train`/`y_test`), or with `images` and a JSON of records beside it."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +19,23 @@ def read_arrays(path: Path, keys: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     Raises:
         DataError: If the file cannot be read or an array is missing.
     """
+    with _opened(path) as archive:
+        missing = [key for key in keys if key not in archive.files]
+        if missing:
+            raise DataError(f"{path} lacks the arrays {missing}; it has {archive.files}")
+        return {key: archive[key] for key in keys}
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [key for key in keys if key not in archive.files]
-            if missing:
-                raise DataError(f"{path} lacks the arrays {missing}; it has {archive.files}")
-            return {key: archive[key] for key in keys}
-    except (OSError, ValueError, BadZipFile, EOFError) as error:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            if isinstance(archive, np.ndarray):
+                raise ValueError("it holds a single array, as an .npy")
+            yield archive
+    except DataError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy have many errors for damaged bytes, and no common base
         raise DataError(f"{path} cannot be read as an .npz of arrays: {error}") from error
 
 
@@ -40,7 +51,8 @@ def load(
 
     Args:
         path: The file. With `x_train` and `x_test` its split is kept; with `images` it is split by hash.
-        labels: Attribute of the JSON records (`images` only) that gives the class; None for no labels.
+        labels: Attribute of the JSON records (`images` only) that gives the class, or several joined by "+", whose
+            combinations are the classes; None for no labels.
         split_by: Attribute that decides the split, so that variants of one thing stay together; None: the pixels.
         test_share: Share of the test split where there is none, 0 to 1.
         licence, attribution: Of the data, for the manifest.
@@ -50,7 +62,7 @@ def load(
     """
     if not path.is_file():
         raise DataError(f"there is no file {path}")
-    with np.load(path, allow_pickle=False) as archive:
+    with _opened(path) as archive:
         has_split = "x_train" in archive.files
     if has_split:
         train, test, names = _given_split(path)
@@ -60,7 +72,7 @@ def load(
 
 
 def _given_split(path: Path) -> tuple[ImageSet, ImageSet, tuple[str, ...] | None]:
-    with np.load(path, allow_pickle=False) as archive:
+    with _opened(path) as archive:
         labelled = "y_train" in archive.files
     keys = ("x_train", "x_test", "y_train", "y_test") if labelled else ("x_train", "x_test")
     arrays = read_arrays(path, keys)
@@ -84,7 +96,8 @@ def _hashed_split(
     images = checked(read_arrays(path, ("images",))["images"], f"{path}[images]")
     classes, names = None, None
     if labels:
-        values = [str(value) for value in _attribute(path, labels, len(images))]
+        columns = [_attribute(path, attribute, len(images)) for attribute in labels.split("+")]
+        values = ["+".join(map(str, row)) for row in zip(*columns, strict=True)]
         names = tuple(sorted(set(values)))
         classes = np.array([names.index(value) for value in values], dtype=np.int64)
     keys = _attribute(path, split_by, len(images)) if split_by else None
@@ -102,12 +115,14 @@ def _hashed_split(
 def _attribute(path: Path, attribute: str, n: int) -> list[Any]:
     beside = path.with_suffix(".json")
     try:
-        records = json.loads(beside.read_text())
+        records = json.loads(beside.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{beside} cannot be read (needed for attribute {attribute!r}): {error}") from error
     if not isinstance(records, list) or len(records) != n:
         found = len(records) if isinstance(records, list) else type(records).__name__
         raise DataError(f"{beside} holds {found} records; expected a list of {n}, one for each image")
-    if any(attribute not in record for record in records):
-        raise DataError(f"{beside} has records without {attribute!r}; the first has {sorted(records[0])}")
+    for i, record in enumerate(records):
+        if not isinstance(record, dict) or attribute not in record:
+            found = sorted(record) if isinstance(record, dict) else repr(record)
+            raise DataError(f"{beside}: record {i} lacks {attribute!r}; it has {found}")
     return [record[attribute] for record in records]

@@ -13,7 +13,7 @@ from training.evaluation.images import Images
 from training.evaluation.neighbours import neighbour_pairs
 from training.evaluation.probe import Probe, load_or_train_probe
 from training.evaluation.probe_training import ProbeRecipe
-from training.evaluation.sampling import Sampler
+from training.evaluation.sampling import DRAWABLE, Sampler
 from training.evaluation.settings import EvaluationSettings
 from training.onnx_graph import OnnxGraph
 
@@ -33,7 +33,8 @@ def evaluate(
 
     `decode` with a prior: samples against the test set, and how near they are to training images. `score`: likelihood.
     `encode` with `decode`: reconstruction. `discriminate` with `decode` and a prior: its mean answers. Whether a model
-    is class-conditional is read from the inputs of its graphs; labels are then drawn uniformly.
+    is class-conditional is read from the inputs of its graphs; labels are then drawn uniformly. A decoder with inputs
+    other than `z` and `label` is passed over, with a warning.
 
     Args:
         graphs: By name; those of no use here are passed over.
@@ -46,7 +47,7 @@ def evaluate(
         Metrics with unique names, in a stable order; none where a split has fewer than 20 images.
 
     Raises:
-        ValueError: If a graph takes inputs that evaluation cannot give it, or labels that the data set lacks.
+        ValueError: If a graph takes labels and the data set has none.
     """
     metrics: list[Metric] = []
     fewest = min(len(dataset.train), len(dataset.test))
@@ -84,7 +85,7 @@ def _measure(
     settings: EvaluationSettings,
     cache_dir: Path,
 ) -> Iterator[Metric]:
-    decode, encode = graphs.get("decode"), graphs.get("encode")
+    decode, encode = _drawable(graphs.get("decode")), graphs.get("encode")
     score, discriminate = graphs.get("score"), graphs.get("discriminate")
     sampler = Sampler(decode, prior, class_count(dataset)) if decode and prior else None
     if sampler:
@@ -97,6 +98,13 @@ def _measure(
         yield from graph_metrics.reconstruction(encode, decode, probe, dataset, settings)
     if discriminate and sampler:
         yield from graph_metrics.discrimination(discriminate, sampler, dataset, settings)
+
+
+def _drawable(decode: OnnxGraph | None) -> OnnxGraph | None:
+    if decode is None or set(decode.inputs) <= DRAWABLE:
+        return decode
+    log.warning("decode takes %s; only decoders of %s are measured", sorted(decode.inputs), sorted(DRAWABLE))
+    return None
 
 
 def _probe(dataset: Dataset, settings: EvaluationSettings, cache_dir: Path) -> Probe:

@@ -16,6 +16,7 @@ from training.onnx_graph import OnnxGraph
 Labels = NDArray[np.int64]
 
 BATCH = 64
+DRAWABLE = frozenset({"z", "label"})  # inputs of a decoder that can be drawn
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class Sampler:
     classes: int | None = None
 
     def __post_init__(self) -> None:
-        unknown = set(self.decode.inputs) - {"z", "label"}
+        unknown = set(self.decode.inputs) - DRAWABLE
         if unknown:
             raise ValueError(
-                f"decode takes inputs {sorted(unknown)} that evaluation cannot draw; it can draw z and label"
+                f"decode takes inputs {sorted(unknown)} that evaluation cannot draw; it can draw {sorted(DRAWABLE)}"
             )
         if self.conditional and self.classes is None:
             raise ValueError("decode takes labels, but the data set has none; evaluate it on labelled data")

@@ -1,7 +1,7 @@
 """From a trained state to a published bundle: export, check the laws, measure, publish."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from bundle.manifest import DataSource, GraphName, GraphSpec, ImageSpec, Manifes
 from bundle.store import Bundle, Staging, Store
 from training.averaged import averaged_family
 from training.data.dataset import Dataset
+from training.errors import ExportError
 from training.export.inputs import trial_inputs
 from training.export.latency import measure_latency
 from training.export.laws import check_laws, run_torch
@@ -97,6 +98,7 @@ def _write_graphs(
 ) -> tuple[dict[GraphName, GraphSpec], dict[str, OnnxGraph]]:
     export = family.context.recipe.export
     graphs = family.graphs()
+    _check_prior(family, graphs)
     modules: dict[GraphName, nn.Module] = {}
     golden: dict[str, GoldenCase] = {}
     specs: dict[GraphName, GraphSpec] = {}
@@ -115,6 +117,15 @@ def _write_graphs(
     tolerances = {name: spec.tolerance for name, spec in specs.items()}
     write_optional_files(staging.path, graphs, modules, golden, tolerances, family, dataset)
     return specs, sessions
+
+
+def _check_prior(family: Family, graphs: Mapping[GraphName, Graph]) -> None:
+    """What the prior draws must be what `decode` takes, `codes` behind `z`."""
+    if family.prior is None or "decode" not in graphs:
+        return
+    taken = sum(int(s.shape[1]) for s in graphs["decode"].inputs if s.name in ("z", "codes"))
+    if taken != family.prior.dim:
+        raise ExportError(f"the prior draws {family.prior.dim} numbers for an image; decode takes {taken}")
 
 
 def _graph_spec(

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import warnings
 from collections.abc import Iterator
 
@@ -11,17 +12,20 @@ from torch import nn
 from training.export.onnx_file import example_inputs, free_axes
 from training.families.base import Graph
 
+_COUNT = re.compile(rb"___torch_mangle_(\d+)")  # in a module path, which ends with a line: no length to mend
+
 
 def to_torchscript(module: nn.Module, graph: Graph) -> bytes:
-    """A traced module, without the debug records that hold source paths.
+    """A traced module as bytes, the same each time, without the debug records that hold source paths.
 
     TorchScript is deprecated: where torch refuses, the caller records why and goes on.
     """
+    torch._C._jit_clear_class_registry()  # else the names of classes depend on what was traced before
     with _ignoring_deprecation():
         traced = torch.jit.trace(module, example_inputs(graph), check_trace=False)  # type: ignore[no-untyped-call]
         buffer = io.BytesIO()
         torch.jit.save(traced, buffer)
-    return _without_debug_records(buffer.getvalue())
+    return _cleaned(buffer.getvalue())
 
 
 def to_program(module: nn.Module, graph: Graph) -> bytes:
@@ -50,14 +54,30 @@ def load_program(file: io.BytesIO) -> nn.Module:
         return torch.export.load(file).module()
 
 
-def _without_debug_records(raw: bytes) -> bytes:
+def _cleaned(raw: bytes) -> bytes:
+    """The archive without debug records, its classes numbered from 0: torch counts through the life of a process."""
     reader = torch._C.PyTorchFileReader(io.BytesIO(raw))
+    names = [
+        name
+        for name in reader.get_all_records()
+        if not name.endswith(".debug_pkl") and not name.startswith(".data/") and name != "version"
+    ]
+    records = {name: reader.get_record(name) for name in names}
+    code = {name for name in names if name == "data.pkl" or name.startswith("code/")}
+    counts = {int(n) for name in code for n in _COUNT.findall(name.encode() + records[name])}
+    order = {count: i for i, count in enumerate(sorted(counts))}
+
+    def renumbered(text: bytes) -> bytes:
+        return _COUNT.sub(lambda match: b"___torch_mangle_%d" % order[int(match[1])], text)
+
+    cleaned = {
+        renumbered(name.encode()).decode() if name in code else name: renumbered(record) if name in code else record
+        for name, record in records.items()
+    }
     out = io.BytesIO()
     writer = torch._C.PyTorchFileWriter(out)
-    for name in reader.get_all_records():
-        if not name.endswith(".debug_pkl") and not name.startswith(".data/") and name != "version":
-            record = reader.get_record(name)
-            writer.write_record(name, record, len(record))
+    for name, record in sorted(cleaned.items()):
+        writer.write_record(name, record, len(record))
     writer.write_end_of_file()
     return out.getvalue()
 

@@ -4,14 +4,12 @@ Goodfellow, Pouget-Abadie, Mirza, Xu, Warde-Farley, Ozair, Courville, Bengio, "G
 https://arxiv.org/abs/1406.2661; networks of Radford, Metz, Chintala (DCGAN), 2016.
 """
 
-import copy
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from bundle.manifest import GraphName, TensorSpec
 from bundle.priors import Normal, Prior, Uniform
@@ -28,9 +26,11 @@ from training.networks.adversarial import (
     mlp_generator,
 )
 from training.networks.augment import translate
-from training.networks.conv import Norm
+from training.networks.conv import Norm, without_spectral_norm
 from training.objectives.adversarial import GAN_LOSSES, GanLossName, gradient_penalty, r1_penalty
-from training.recipe import Table, check_table
+from training.recipe import Table, Width, check_table
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class GanRecipe(Table):
@@ -41,8 +41,8 @@ class GanRecipe(Table):
     prior: Literal["normal", "uniform"] = "normal"
     channels: int = Field(64, ge=1)  # conv: of the generator's largest hidden map
     d_channels: int = Field(64, ge=1)  # conv: of the discriminator's
-    hidden: tuple[int, ...] = Field((1200, 1200), min_length=1)  # mlp: widths of the generator
-    d_hidden: tuple[int, ...] = Field((240, 240), min_length=1)  # mlp: widths of the discriminator
+    hidden: tuple[Width, ...] = Field((1200, 1200), min_length=1)  # mlp: widths of the generator
+    d_hidden: tuple[Width, ...] = Field((240, 240), min_length=1)  # mlp: widths of the discriminator
     maxout_pieces: int = Field(5, ge=1)  # mlp
     dropout: float = Field(0.5, ge=0, lt=1)  # mlp: of the discriminator
     loss: GanLossName = "non-saturating"
@@ -56,7 +56,7 @@ class GanRecipe(Table):
     conditional: bool = False  # on the data's labels
     g_lr: float = Field(2e-4, gt=0)
     d_lr: float = Field(2e-4, gt=0)
-    betas: tuple[float, float] = (0.5, 0.999)
+    betas: tuple[Beta, Beta] = (0.5, 0.999)
 
 
 class Gan(Family):
@@ -105,17 +105,15 @@ class Gan(Family):
         clip = self._clip_weights if r.clip else None
         players = [Player("discriminator", "discriminator", self._discriminator_loss, repeat=r.d_steps, after=clip)]
         if r.r1:
-            players.append(Player("r1", "discriminator", self._r1_loss, every=r.r1_every, full_precision=True))
+            lazy = Player("r1", "discriminator", self._r1_loss, every=r.r1_every, full_precision=True, after=clip)
+            players.append(lazy)
         players.append(Player("generator", "generator", self._generator_loss))
         return [Stage("adversarial", 1.0, players)]
 
     def graphs(self) -> dict[GraphName, Graph]:
         """`decode` and `discriminate`."""
         image, labels = self.context.image, [label_spec()] if self.classes else []
-        discriminator = copy.deepcopy(self.networks["discriminator"])
-        for module in discriminator.modules():
-            if parametrize.is_parametrized(module, "weight"):
-                parametrize.remove_parametrizations(module, "weight")
+        discriminator = without_spectral_norm(self.networks["discriminator"])
         z = [vector_spec("z", self.recipe.latent_dim), *labels]
         logit = TensorSpec(name="logit", dtype="float32", shape=("n",))
         return {
@@ -149,9 +147,11 @@ class Gan(Family):
         return batch.label if self.classes else None
 
     def _generate(self, n: int, label: Tensor | None) -> Tensor:
-        z = torch.randn(n, self.recipe.latent_dim, generator=self.generator)
+        size = (n, self.recipe.latent_dim)
         if self.recipe.prior == "uniform":
-            z = torch.rand(n, self.recipe.latent_dim, generator=self.generator) * 2 - 1
+            z = torch.rand(size, generator=self.generator) * 2 - 1
+        else:
+            z = torch.randn(size, generator=self.generator)
         generator: Generator = self.networks["generator"]  # type: ignore[assignment]
         fake: Tensor = generator(z, label)
         return fake
@@ -176,6 +176,8 @@ def build(context: Context) -> Gan:
     recipe = check_table(GanRecipe, context.recipe.model, "[model]")
     if recipe.conditional and not context.classes:
         raise RecipeError("[model]: conditional = true, but the data has no labels")
+    if recipe.network == "mlp" and recipe.d_norm != "none":
+        raise RecipeError(f"[model]: d_norm={recipe.d_norm!r} is for network='conv'; an mlp takes 'none'")
     if recipe.loss == "wasserstein" and not (recipe.clip or recipe.gradient_penalty or recipe.d_norm == "spectral"):
         raise RecipeError(
             "[model]: a wasserstein critic must be bounded: set clip, gradient_penalty or d_norm='spectral'"

@@ -7,6 +7,7 @@ encoder about images that the generator never draws.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -27,6 +28,7 @@ class InferenceRecipe(Table):
     """`[model]` of an encoder for a frozen generator; `python -m training infer` fills in the parent."""
 
     parent: dict[str, Any]  # the parent's resolved recipe
+    parent_digest: str | None = None  # of its bundle: a run belongs to these weights
     parent_labels: list[str] | None = None
     objective: Literal["z", "cycle"] = "cycle"  # z: regression of z alone, the paper's
     channels: int = Field(32, ge=1)  # of the largest hidden map
@@ -118,8 +120,13 @@ class Inference(Family):
         weighted = self.recipe.image_weight * terms["image"] + self.recipe.cycle_weight * terms["cycle"]
         return {"loss": terms["z"] + weighted, **terms}
 
+    @cached_property
+    def _decode(self) -> nn.Module:
+        """Made once, when the weights are there: a family's graphs may hold copies."""
+        return self.parent_family.graphs()["decode"].module
+
     def _generate(self, z: Tensor) -> Tensor:
-        image, _ = self.parent_family.graphs()["decode"].module(z)
+        image, _ = self._decode(z)
         assert isinstance(image, Tensor)
         return image
 

@@ -33,7 +33,7 @@ from training.objectives.elbo import (
     standard_normal_log_density,
 )
 from training.priors import fit_mixture
-from training.recipe import Table, check_table
+from training.recipe import Table, Width, check_table
 
 
 class VaeRecipe(Table):
@@ -42,7 +42,7 @@ class VaeRecipe(Table):
     network: Literal["conv", "mlp"] = "conv"
     latent_dim: int = Field(32, ge=1)
     channels: int = Field(32, ge=1)  # conv: of the largest hidden map
-    hidden: list[int] = Field(
+    hidden: list[Width] = Field(
         [256], min_length=1
     )  # conv: the one linear layer beside the code; mlp: from the image inwards
     likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from training.networks.conv import DownNetwork, Norm, Pyramid, UpNetwork, init_dcgan
 from training.networks.mlp import maxout_features, mlp
@@ -62,6 +63,10 @@ def conv_discriminator(image: tuple[int, int, int], channels: int, norm: Norm, c
     body = DownNetwork(pyramid, norm, lambda: nn.LeakyReLU(0.2))
     discriminator = Discriminator(body, pyramid.features, classes)
     init_dcgan(discriminator)
+    if norm == "spectral":  # of every layer: one that is left out would leave the whole unbounded
+        parametrizations.spectral_norm(discriminator.head)
+        if discriminator.embedding is not None:
+            parametrizations.spectral_norm(discriminator.embedding)
     return discriminator
 
 

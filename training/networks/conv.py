@@ -4,6 +4,7 @@ Radford, Metz, Chintala, "Unsupervised representation learning with deep convolu
 networks", ICLR 2016, https://arxiv.org/abs/1511.06434.
 """
 
+import copy
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize
 
 from training.errors import RecipeError
 
@@ -122,6 +123,24 @@ def init_dcgan(network: nn.Module) -> None:
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1.0, 0.02)
             nn.init.zeros_(module.bias)
+
+
+@torch.no_grad()
+def without_spectral_norm(network: nn.Module) -> nn.Module:
+    """A copy with plain weights, each divided by its largest singular value.
+
+    The exact value: the running estimate belongs to weights as they were in training, not to their average. torch's
+    `remove_parametrizations` will not do: copies share their class, so that it breaks the original too.
+    """
+    plain = copy.deepcopy(network)
+    for module in list(plain.modules()):
+        if parametrize.is_parametrized(module, "weight"):
+            weight = _free_weight(module)
+            sigma = torch.linalg.matrix_norm(weight.flatten(1), ord=2)
+            del module.parametrizations
+            module.__class__ = type(module).__bases__[0]
+            module.weight = nn.Parameter(weight / sigma, requires_grad=False)
+    return plain
 
 
 def _free_weight(module: nn.Module) -> Tensor:

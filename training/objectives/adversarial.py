@@ -98,7 +98,7 @@ def gradient_penalty(
         weight: Where between them, uniform in [0, 1], shape (n, 1, 1, 1).
         label: (n,), or None.
     """
-    between = torch.lerp(fake.detach(), real, weight).requires_grad_(True)
+    between = torch.lerp(fake.detach().to(real.dtype), real, weight).requires_grad_(True)
     (gradient,) = torch.autograd.grad(discriminate(between, label).sum(), between, create_graph=True)
     penalty: Tensor = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
     return penalty

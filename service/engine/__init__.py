@@ -1,0 +1,1 @@
+"""The batching engine: queues, lanes and runtimes. Knows neither HTTP nor images."""

@@ -1,0 +1,1 @@
+"""What runs a graph: onnxruntime on CPU and GPU, or TorchScript."""

@@ -1,0 +1,164 @@
+"""Everything that the service answers with a problem document (RFC 9457), each with a stable code and a status.
+
+ServiceError
+├── RequestError                    4xx: the caller can mend it
+│   ├── InvalidRequestError         422 invalid_request   a field is unknown, missing, of a wrong type or out of range
+│   ├── MalformedBodyError          400 malformed_body       the body is no JSON, no multipart, no .npy
+│   ├── BodyTooLargeError           413 body_too_large
+│   ├── UnsupportedMediaTypeError   415 unsupported_media_type   of the body
+│   ├── NotAcceptableError          406 not_acceptable       no format in Accept can carry the answer
+│   ├── ImageError                  422 invalid_image        not an image, truncated, or too many pixels
+│   ├── LatentShapeError            422 invalid_latents      wrong shape, NaN or infinite
+│   ├── UnknownModelError           404 unknown_model
+│   ├── RouteNotFoundError          404 not_found
+│   ├── MethodNotAllowedError       405 method_not_allowed
+│   ├── GraphMissingError           409 graph_missing        the model cannot do this; names those that can
+│   └── PriorMissingError           409 prior_missing        an autoencoder without a prior cannot sample
+├── OverloadedError                 503 overloaded           with Retry-After: the queue is full
+├── DeadlineError                   504 deadline_exceeded    the caller's deadline passed, or cannot be met
+├── NotReadyError                   503 not_ready        models are still being loaded, or none can be
+├── StoppingError                   503 stopping             the service is shutting down
+├── ModelUnavailableError           503 model_unavailable    its bundle was refused; the detail says why
+├── RuntimeFailedError              500 runtime_failed       the graph could not be run
+└── InternalError                   500 internal             a fault of ours; the log has the rest
+
+StartupError                        ends the program at start: settings or devices that cannot be
+"""
+
+from typing import ClassVar
+
+
+class ServiceError(Exception):
+    """Base: `detail` says what came, what was expected and what to do next."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str, *, retry_after_s: float | None = None, **extra: object) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+        self.extra = extra  # further members of the problem document, such as the models that can
+
+
+class RequestError(ServiceError):
+    """The caller can mend it."""
+
+    status, code, title = 400, "bad_request", "Bad request"
+
+
+class InvalidRequestError(RequestError):
+    """A field is unknown, missing, of a wrong type or out of range."""
+
+    status, code, title = 422, "invalid_request", "The request is not valid"
+
+
+class MalformedBodyError(RequestError):
+    """The body cannot be parsed as what its content type says."""
+
+    status, code, title = 400, "malformed_body", "The body cannot be read"
+
+
+class BodyTooLargeError(RequestError):
+    """The body has more bytes than the service takes."""
+
+    status, code, title = 413, "body_too_large", "The body is too large"
+
+
+class UnsupportedMediaTypeError(RequestError):
+    """The endpoint does not read bodies of this type."""
+
+    status, code, title = 415, "unsupported_media_type", "The content type is not supported"
+
+
+class NotAcceptableError(RequestError):
+    """None of the formats in `Accept` can carry the answer."""
+
+    status, code, title = 406, "not_acceptable", "No acceptable format"
+
+
+class ImageError(RequestError):
+    """An uploaded image cannot be used."""
+
+    status, code, title = 422, "invalid_image", "The image cannot be used"
+
+
+class LatentShapeError(RequestError):
+    """Latent codes of a wrong shape, or not finite."""
+
+    status, code, title = 422, "invalid_latents", "The latents cannot be used"
+
+
+class UnknownModelError(RequestError):
+    """There is no such model, version or alias."""
+
+    status, code, title = 404, "unknown_model", "Unknown model"
+
+
+class RouteNotFoundError(RequestError):
+    """There is no such path."""
+
+    status, code, title = 404, "not_found", "Not found"
+
+
+class MethodNotAllowedError(RequestError):
+    """The path is there, but not with this method."""
+
+    status, code, title = 405, "method_not_allowed", "Method not allowed"
+
+
+class GraphMissingError(RequestError):
+    """The model lacks the graph that the endpoint needs."""
+
+    status, code, title = 409, "graph_missing", "The model cannot do this"
+
+
+class PriorMissingError(RequestError):
+    """The model has no prior to draw latents from."""
+
+    status, code, title = 409, "prior_missing", "The model has no prior"
+
+
+class OverloadedError(ServiceError):
+    """The queue is full; decided on arrival."""
+
+    status, code, title = 503, "overloaded", "Overloaded"
+
+
+class DeadlineError(ServiceError):
+    """The caller's deadline has passed or cannot be met."""
+
+    status, code, title = 504, "deadline_exceeded", "Deadline exceeded"
+
+
+class NotReadyError(ServiceError):
+    """The models are still being loaded, or none can be."""
+
+    status, code, title = 503, "not_ready", "Not ready"
+
+
+class StoppingError(ServiceError):
+    """The service is shutting down and takes no new work."""
+
+    status, code, title = 503, "stopping", "Shutting down"
+
+
+class ModelUnavailableError(ServiceError):
+    """The model's bundle was refused when it was loaded."""
+
+    status, code, title = 503, "model_unavailable", "The model is not available"
+
+
+class RuntimeFailedError(ServiceError):
+    """The graph could not be run on these inputs."""
+
+    status, code, title = 500, "runtime_failed", "The model failed"
+
+
+class InternalError(ServiceError):
+    """A fault of ours."""
+
+
+class StartupError(Exception):
+    """The service cannot start as it is set; the message says what there is instead."""

@@ -1,0 +1,1 @@
+"""What images go out as: negotiation by `Accept`, and one module per kind of file."""

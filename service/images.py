@@ -1,0 +1,125 @@
+"""Uploaded images to the arrays that a model takes. The only place where images are anything but float32 NCHW.
+
+An upload is judged by its header before a single pixel is decoded, so what it costs is bounded by
+`max_image_megapixels`, whatever its length.
+"""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from bundle.manifest import ImageSpec
+from service.errors import ImageError
+
+Pixels = NDArray[np.uint8]
+Upload = bytes | NDArray[np.uint8]
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+_MOVING = ("PNG", "WEBP", "GIF")  # not JPEG: a telephone's MPO photograph has thumbnails and depth beside it
+_WHITE = (255, 255, 255, 255)
+
+
+def decode_all(uploads: Sequence[Upload], spec: ImageSpec, resize: bool, max_megapixels: float) -> Pixels:
+    """Uploads as the model takes them.
+
+    Args:
+        uploads: Image files, or arrays (h, w) or (h, w, 1 or 3).
+        spec: The model's images.
+        resize: Cut out the largest central part of the model's shape and scale it; without it, other sizes are refused.
+        max_megapixels: Largest image, judged before decoding.
+
+    Returns:
+        Shape (n, spec.height, spec.width, spec.channels).
+
+    Raises:
+        ImageError: Which image, what is wrong with it, what is expected.
+    """
+    return np.stack(
+        [_decode(upload, i, len(uploads), spec, resize, max_megapixels) for i, upload in enumerate(uploads)]
+    )
+
+
+def to_graph(pixels: Pixels) -> NDArray[np.float32]:
+    """uint8 NHWC to float32 NCHW in [-1, 1]."""
+    scaled = pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+
+def from_graph(images: NDArray[np.float32]) -> Pixels:
+    """float32 NCHW in [-1, 1] to uint8 NHWC; half-way values go to the even one."""
+    scaled = np.rint((images + np.float32(1)) * np.float32(127.5))
+    return np.ascontiguousarray(np.clip(scaled, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1))
+
+
+def _decode(upload: Upload, i: int, n: int, spec: ImageSpec, resize: bool, max_megapixels: float) -> Pixels:
+    try:
+        image = _open(upload, max_megapixels) if isinstance(upload, bytes) else _from_array(upload, max_megapixels)
+        plain = _opaque(image, "L" if spec.channels == 1 else "RGB")
+        return np.asarray(_fit(plain, spec, resize)).reshape(spec.height, spec.width, spec.channels)
+    except ImageError as error:
+        error.detail = f"image {i}: {error.detail}" if n > 1 else error.detail
+        raise
+
+
+def _open(raw: bytes, max_megapixels: float) -> Image.Image:
+    if not raw:
+        raise ImageError("the image has no bytes; send a file")
+    try:
+        image = Image.open(io.BytesIO(raw), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"the image is too large: {error}; at most {max_megapixels:g} megapixels are taken") from error
+    except Exception as error:  # Pillow's readers let through whatever a broken header makes them raise
+        raise ImageError(
+            f"the {len(raw)} bytes are not an image of the kinds that are read: {', '.join(FORMATS)}"
+        ) from error
+    _check_size(image.width, image.height, max_megapixels)
+    try:
+        if image.format in _MOVING and getattr(image, "is_animated", False):
+            raise ImageError(f"the {image.format} is animated; send one frame of it")
+        image.load()
+        return ImageOps.exif_transpose(image)
+    except ImageError:
+        raise
+    except Exception as error:  # likewise for broken pixels
+        raise ImageError(f"the {image.format} cannot be decoded, it may be truncated: {error}") from error
+
+
+def _from_array(array: NDArray[np.uint8], max_megapixels: float) -> Image.Image:
+    if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] not in (1, 3)):
+        raise ImageError(f"the array has shape {array.shape}; expected (height, width), or (height, width, 1 or 3)")
+    _check_size(array.shape[1], array.shape[0], max_megapixels)
+    return Image.fromarray(np.ascontiguousarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array))
+
+
+def _check_size(width: int, height: int, max_megapixels: float) -> None:
+    if width * height > max_megapixels * 1e6:
+        raise ImageError(
+            f"the image is {width}x{height}, {width * height / 1e6:.1f} megapixels; "
+            f"at most {max_megapixels:g} are taken"
+        )
+
+
+def _opaque(image: Image.Image, mode: str) -> Image.Image:
+    """In the model's colours; what is transparent becomes white."""
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray(np.rint(np.asarray(image, dtype=np.float32) / 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        image = Image.fromarray(np.rint(np.clip(np.asarray(image, dtype=np.float32), 0, 65535) / 257).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image)
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _fit(image: Image.Image, spec: ImageSpec, resize: bool) -> Image.Image:
+    if image.size == (spec.width, spec.height):
+        return image
+    if not resize:
+        raise ImageError(
+            f"the image is {image.width}x{image.height}, the model takes {spec.width}x{spec.height}; "
+            'resize it, or send "resize": true to have its centre cut out and scaled'
+        )
+    return ImageOps.fit(image, (spec.width, spec.height), Image.Resampling.LANCZOS)

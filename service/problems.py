@@ -1,0 +1,91 @@
+"""Errors as problem documents (RFC 9457): one shape, whatever went wrong and wherever."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.errors import InvalidRequestError, MethodNotAllowedError, RouteNotFoundError, ServiceError
+from service.trace import Trace, trace_of
+
+MEDIA_TYPE = "application/problem+json"
+_MAX_LISTED = 10
+_MAX_SHOWN = 60
+
+
+def problem(error: ServiceError, trace: Trace, headers: Mapping[str, str] | None = None) -> Response:
+    """The response for an error. Members of `error.extra` stand beside the standard ones."""
+    trace.code = error.code
+    body = {
+        "type": f"urn:genserve:problem:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+        "request_id": trace.request_id,
+    }
+    found = dict(headers or {})
+    if error.retry_after_s is not None:
+        found["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    content = orjson.dumps(error.extra | body, default=str)
+    return Response(content, error.status, media_type=MEDIA_TYPE, headers=found)
+
+
+def invalid(error: ValidationError | RequestValidationError) -> InvalidRequestError:
+    """What pydantic found, as one of our errors: the first in words, all of them in `errors`."""
+    found = error.errors() if isinstance(error, RequestValidationError) else error.errors(include_url=False)
+    entries = [_entry(item) for item in found[:_MAX_LISTED]]
+    first = entries[0]
+    more = f" ({len(found) - 1} more)" if len(found) > 1 else ""
+    return InvalidRequestError(f"{first['field']}: {first['message']}{more}", errors=entries)
+
+
+async def handle_service_error(request: Request, error: Exception) -> Response:
+    """For ServiceError."""
+    assert isinstance(error, ServiceError)
+    return problem(error, trace_of(request.scope))
+
+
+async def handle_validation_error(request: Request, error: Exception) -> Response:
+    """For what the framework itself finds wrong with a request."""
+    assert isinstance(error, RequestValidationError)
+    return problem(invalid(error), trace_of(request.scope))
+
+
+async def handle_http_exception(request: Request, error: Exception) -> Response:
+    """For 404, 405 and whatever else the framework raises."""
+    assert isinstance(error, HTTPException)
+    path, method = request.url.path, request.method
+    found: ServiceError
+    if error.status_code == 404:
+        found = RouteNotFoundError(f"there is no {path!r}; /docs lists what there is")
+    elif error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        found = MethodNotAllowedError(f"{path} does not answer to {method}; it does to: {allowed}")
+    else:
+        found = ServiceError(str(error.detail))
+        found.status = error.status_code  # type: ignore[misc]
+    return problem(found, trace_of(request.scope), error.headers)
+
+
+def _entry(item: Mapping[str, Any]) -> dict[str, str]:
+    field = ".".join(str(part) for part in item["loc"])[:_MAX_SHOWN] or "body"
+    message = str(item["msg"])
+    if item["type"] == "extra_forbidden":
+        return {"field": field, "message": "there is no such field"}
+    if item["type"] != "missing":
+        message += f"; got {_shown(item.get('input'))}"
+    return {"field": field, "message": message}
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, str | int | float | None):
+        text = repr(value)
+        return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+    return f"a {type(value).__name__}"

@@ -1,0 +1,1 @@
+"""The endpoints, one module each: parse, plan, run, render."""

@@ -1,0 +1,78 @@
+"""Settings of the service: environment variables `GENSERVE_*`, or a TOML file named by `GENSERVE_SETTINGS`.
+
+The environment wins over the file. `docs/settings.md` lists every field.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
+
+
+class Settings(BaseSettings):
+    """All settings, each with its unit in its name or description."""
+
+    model_config = SettingsConfigDict(env_prefix="GENSERVE_", frozen=True, extra="forbid")
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one")
+    store: Path = Field(default=Path("models"), description="folder of the bundles")
+    default_model: str | None = Field(default="fashion-vae", description="model of requests that name none")
+    device: Device = Field(
+        default="auto", description="auto, cpu, cuda or cuda:N; cuda that is not usable ends the start"
+    )
+    tensorrt: bool = Field(default=False, description="on cuda, let TensorRT compile the graphs")
+    runtime: Literal["onnxruntime", "torchscript"] = Field(default="onnxruntime", description="what runs the graphs")
+    lanes: int | None = Field(
+        default=None, ge=1, le=64, description="runs at once per graph; left out: from the device"
+    )
+    threads: int = Field(default=1, ge=1, le=256, description="threads of one run on the CPU")
+    max_batch_size: int | None = Field(
+        default=None, ge=1, le=4096, description="images per run; left out: from the bundle's latency table"
+    )
+    max_wait_ms: float = Field(default=0.0, ge=0, le=1000, description="ms that an idle lane waits for a fuller batch")
+    queue_images: int = Field(
+        default=4096, ge=1, description="images that may wait per graph; more are refused with 503"
+    )
+    max_images: int = Field(default=1024, ge=1, description="images in one request")
+    max_steps: int = Field(default=512, ge=2, description="frames in one interpolation")
+    max_body_mb: float = Field(default=32.0, gt=0, description="MB (10^6 bytes) of a request's body")
+    max_image_megapixels: float = Field(
+        default=16.0, gt=0, description="megapixels of an uploaded image, before decoding"
+    )
+    default_timeout_ms: float | None = Field(
+        default=None, gt=0, description="deadline in ms of requests without X-Timeout-Ms"
+    )
+    drain_s: float = Field(default=30.0, ge=0, description="seconds that work under way gets at shutdown")
+    encode_threads: int = Field(default=2, ge=1, description="threads that compress images")
+    log_format: Literal["json", "console"] = Field(
+        default="json", description="one JSON object a line, or coloured text"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least level that is logged"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the file."""
+        file = os.environ.get("GENSERVE_SETTINGS")
+        if file and not Path(file).is_file():  # pydantic would go on without it
+            raise FileNotFoundError(f"GENSERVE_SETTINGS names {file!r}, which is no file")
+        toml = (TomlConfigSettingsSource(settings_cls, toml_file=file),) if file else ()
+        return (init_settings, env_settings, *toml)
