@@ -244,9 +244,7 @@ def test_exported_files_equal_torch(name: str, n: int, exported: Callable[[str],
 
 
 @pytest.mark.parametrize("name", EXPORTED)
-def test_folded_and_rounded_module_stays_near_the_family(
-    name: str, exported: Callable[[str], list[Exported]]
-) -> None:
+def test_folded_and_rounded_module_stays_near_the_family(name: str, exported: Callable[[str], list[Exported]]) -> None:
     """Folding batch norm and dropping parametrisations changes no more than the rounding of weights to half does."""
     for item in exported(name):
         inputs = fit_inputs(item, 7)
