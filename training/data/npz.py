@@ -123,6 +123,6 @@ def _attribute(path: Path, attribute: str, n: int) -> list[Any]:
         raise DataError(f"{beside} holds {found} records; expected a list of {n}, one for each image")
     for i, record in enumerate(records):
         if not isinstance(record, dict) or attribute not in record:
-            found = sorted(record) if isinstance(record, dict) else repr(record)
-            raise DataError(f"{beside}: record {i} lacks {attribute!r}; it has {found}")
+            keys = sorted(record) if isinstance(record, dict) else repr(record)
+            raise DataError(f"{beside}: record {i} lacks {attribute!r}; it has {keys}")
     return [record[attribute] for record in records]

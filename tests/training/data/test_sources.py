@@ -109,7 +109,7 @@ def test_canonical_set_with_another_pixel_is_refused(kind: str, canonical: Calla
 def test_truncated_gzip_is_refused(keep: int, canonical: Callable[[str, str], Path]) -> None:
     path = canonical("gz", ".") / "train-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(DataError, match="train-images-idx3-ubyte.gz (cannot be read|has sha256)"):
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz (cannot be read|has sha256)"):
         load(name="fashion-mnist")
 
 
@@ -118,7 +118,7 @@ def test_set_that_is_nowhere_is_asked_for_by_the_names_of_its_files(
 ) -> None:
     monkeypatch.setenv("GENSERVE_DATA", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="no mnist in .*; set GENSERVE_DATA to a folder that holds mnist.npz"):
+    with pytest.raises(DataError, match=r"no mnist in .*; set GENSERVE_DATA to a folder that holds mnist\.npz"):
         load(name="mnist")
 
 
