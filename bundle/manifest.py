@@ -117,11 +117,12 @@ class Metric(_Record):
 
 
 class Parent(_Record):
-    """The bundle that this one was made from."""
+    """The bundle that this one was made from, and how that one came to be."""
 
     name: str
     version: int
     digest: str = Field(pattern=SHA256)
+    training: Training
 
 
 class Manifest(_Record):

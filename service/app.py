@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
@@ -30,7 +31,14 @@ def create_app(settings: Settings) -> FastAPI:
     loads, to be awaited by whoever needs to know how that went.
     """
     context = Context(settings, Workers(settings.encode_threads))
-    app = FastAPI(title="genserve", version=_VERSION, description=_ABOUT, lifespan=_lifespan, redoc_url=None)
+    app = FastAPIOffline(  # /docs with its scripts: a container has no way out to a CDN
+        title="genserve",
+        version=_VERSION,
+        description=_ABOUT,
+        lifespan=_lifespan,
+        redoc_url=None,
+        static_url="/docs/files",
+    )
     app.state.context = context
     for module in (sample, interpolate, encode, reconstruct, models, health):
         app.include_router(module.router)

@@ -17,6 +17,8 @@ Fields = dict[str, Any]
 
 _LISTS = {"images", "include", "via"}  # repeated parts of a form, or one of them, make a list
 _POINTS = {"from", "to", "via"}
+_COUNTED = {"images", "latents", "codes", "label", "via"}
+_MOST_FIELDS = 64
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -39,7 +41,9 @@ async def read_body(request: Request, limit: int) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def parse_body(raw: bytes, headers: Headers, query: QueryParams, array_field: str, workers: Workers) -> Fields:
+async def parse_body(
+    raw: bytes, headers: Headers, query: QueryParams, array_field: str, most: int, workers: Workers
+) -> Fields:
     """Fields that the body says, and the query where the body has no room for them.
 
     Args:
@@ -47,13 +51,20 @@ async def parse_body(raw: bytes, headers: Headers, query: QueryParams, array_fie
         headers: The request's headers, for the content type.
         query: Further fields; only beside `.npy` and image bodies.
         array_field: What an `.npy` body holds: "latents" or "images".
+        most: Entries of any list, judged before a schema looks at them one by one.
         workers: Where large bodies are parsed.
 
     Raises:
         MalformedBodyError: If it is not what its content type says.
         UnsupportedMediaTypeError: If it is of a kind that is not read here.
-        InvalidRequestError: If a field is there twice.
+        InvalidRequestError: If a field is there twice, or holds too much.
     """
+    return _bounded(await _fields(raw, headers, query, array_field, most, workers), most)
+
+
+async def _fields(
+    raw: bytes, headers: Headers, query: QueryParams, array_field: str, most: int, workers: Workers
+) -> Fields:
     kind = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind == "application/json" or kind.endswith("+json"):
         return _only_body(query, await workers.run(len(raw), lambda: _read_json(raw)))
@@ -62,7 +73,7 @@ async def parse_body(raw: bytes, headers: Headers, query: QueryParams, array_fie
         return _only_body(query, await workers.run(len(raw), lambda: _read_form(raw, content_type)))
     if kind == "application/x-npy" and array_field:
         array = await workers.run(len(raw), lambda: read_npy(raw))
-        value = array if array_field == "latents" else _unstack(array)
+        value = array if array_field == "latents" else _unstack(array, most)
         return _with_query(query, {array_field: value})
     if kind.startswith("image/") and array_field == "images":
         return _with_query(query, {"images": [raw]})
@@ -70,6 +81,20 @@ async def parse_body(raw: bytes, headers: Headers, query: QueryParams, array_fie
         f"the content type is {kind!r}; expected application/json (curl: -H 'content-type: application/json')"
         + _other_kinds(array_field)
     )
+
+
+def _bounded(fields: Fields, most: int) -> Fields:
+    if len(fields) > _MOST_FIELDS:
+        raise InvalidRequestError(f"the body has {len(fields)} fields; no endpoint has more than {_MOST_FIELDS}")
+    for name in _COUNTED & fields.keys():
+        value = fields[name]
+        if isinstance(value, list) and len(value) > most:
+            raise _too_many(name, len(value), most)
+    return fields
+
+
+def _too_many(name: str, found: int, most: int) -> InvalidRequestError:
+    return InvalidRequestError(f"{name} has {found} entries; at most {most} are taken (setting max_images)", limit=most)
 
 
 def _other_kinds(array_field: str) -> str:
@@ -89,7 +114,7 @@ def _read_json(raw: bytes) -> Fields:
         hint = "; NaN and Infinity are not JSON" if b"NaN" in raw or b"Infinity" in raw else ""
         raise MalformedBodyError(f"the body is not JSON: {error}{hint}") from error
     if not isinstance(found, dict):
-        raise MalformedBodyError(f"the body is a JSON {type(found).__name__}; expected an object")
+        raise MalformedBodyError(f'the body is JSON, but no object: {raw[:20]!r}; expected one such as {{"n": 3}}')
     return found
 
 
@@ -139,10 +164,12 @@ def _with_query(query: QueryParams, fields: Fields) -> Fields:
     return fields
 
 
-def _unstack(array: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+def _unstack(array: np.ndarray[Any, Any], most: int) -> list[np.ndarray[Any, Any]]:
+    if array.ndim == 4 and len(array) > most:
+        raise _too_many("images", len(array), most)
     if array.dtype == np.uint8 and array.ndim in (2, 3, 4):
         return list(array) if array.ndim == 4 else [array]
-    if array.dtype == np.float32 and array.ndim == 4 and array.size and np.abs(array).max() <= 1:
+    if array.dtype == np.float32 and array.ndim == 4 and np.abs(array).max() <= 1:
         return list(from_graph(array))
     raise MalformedBodyError(
         f"the array is {array.dtype}{array.shape}; expected uint8 (n, height, width, channels) or (height, width"

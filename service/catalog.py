@@ -21,7 +21,7 @@ from service.engine.prepare import PreparedGraph
 from service.errors import (
     GraphMissingError,
     InvalidRequestError,
-    ModelUnavailableError,
+    ModelRefusedError,
     StartupError,
     UnknownModelError,
 )
@@ -29,6 +29,7 @@ from service.settings import Settings
 
 Array = NDArray[Any]
 
+_LONGEST_REF = 130  # name, @ and alias
 _VERSION = re.compile(r"[1-9][0-9]*")
 
 
@@ -151,19 +152,23 @@ class Catalog:
 
         Raises:
             UnknownModelError: If there is none; names those that there are.
-            ModelUnavailableError: If its bundle was refused; says why.
+            ModelRefusedError: If its bundle was refused; says why.
         """
-        name, _, wanted = ref.partition("@")
+        if len(ref) > _LONGEST_REF:
+            raise UnknownModelError(f"the model's name has {len(ref)} characters; at most {_LONGEST_REF} can be one")
+        name, at, wanted = ref.partition("@")
         serving = sorted(version for known, version in self._models if known == name)
         refused = {key: why for key, why in self._problems.items() if key.partition("@")[0] == name}
-        version = self._version(name, wanted) if wanted else max(serving, default=0)
+        version = self._version(name, wanted) if at else max(serving, default=0)
         model = self._models.get((name, version))
         if model is not None:
             return model
-        reasons = [refused.get(f"{name}@{version}")] if wanted else [*refused.values()]
+        reasons = [refused.get(f"{name}@{version}")] if at else [*refused.values()]
         if any(reasons):
             why = "; ".join(filter(None, reasons))
-            raise ModelUnavailableError(f"model {ref!r} was refused when it was loaded: {why}")
+            raise ModelRefusedError(
+                f"model {ref!r} was refused when it was loaded: {why}; publish it again, or ask for another version"
+            )
         if not serving and not refused:
             names = sorted({model.name for model in self.models()})
             known = ", ".join(names) or "none"

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from service.catalog import Model
 from service.endpoint import Call
-from service.images import Upload, decode_all, to_graph
+from service.images import Megapixels, Upload, decode_all, to_graph
 from service.plan import check_count, choose_labels, inputs_for
 from service.schemas import Label
 
@@ -42,9 +42,10 @@ async def encode(
     n = check_count(call, len(images))
     spec = model.manifest.image
     chosen = _labels(model, label, n)
-    limit = call.context.settings.max_image_megapixels
+    settings = call.context.settings
+    limits = Megapixels(settings.max_image_megapixels, settings.max_upload_megapixels)
     # decoding a small file can still take long, so the size is that of no file
-    pixels = await call.context.workers.run(1 << 30, lambda: decode_all(images, spec, resize, limit))
+    pixels = await call.context.workers.run(1 << 30, lambda: decode_all(images, spec, resize, limits))
     graph = model.manifest.graphs["encode"]
     outputs = ["mean"] + (["logvar"] if graph.output("logvar") else [])
     used = chosen if graph.input("label") else None

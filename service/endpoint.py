@@ -67,7 +67,7 @@ async def answer(
     media_type = negotiate(request.headers.get("accept"), offered)
     options, query = _split_query(request.query_params)
     raw = await read_body(request, context.max_body)
-    fields = await parse_body(raw, request.headers, query, array_field, context.workers)
+    fields = await parse_body(raw, request.headers, query, array_field, context.settings.max_images, context.workers)
     body = await context.workers.run(len(raw), lambda: _validate(schema, fields))
     call = Call(context, catalog, trace_of(request.scope), media_type, options, deadline)
     return await _supervise(request, deadline, work(call, body))

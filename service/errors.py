@@ -12,13 +12,14 @@ ServiceError
 │   ├── UnknownModelError           404 unknown_model
 │   ├── RouteNotFoundError          404 not_found
 │   ├── MethodNotAllowedError       405 method_not_allowed
+│   ├── ModelRefusedError           409 model_refused        its bundle was refused when it was loaded; says why
 │   ├── GraphMissingError           409 graph_missing        the model cannot do this; names those that can
 │   └── PriorMissingError           409 prior_missing        an autoencoder without a prior cannot sample
 ├── OverloadedError                 503 overloaded           with Retry-After: the queue is full
 ├── DeadlineError                   504 deadline_exceeded    the caller's deadline passed, or cannot be met
 ├── NotReadyError                   503 not_ready        models are still being loaded, or none can be
 ├── StoppingError                   503 stopping             the service is shutting down
-├── ModelUnavailableError           503 model_unavailable    its bundle was refused; the detail says why
+├── ModelUnavailableError           503 model_unavailable    no lane is left to run it
 ├── RuntimeFailedError              500 runtime_failed       the graph could not be run
 └── InternalError                   500 internal             a fault of ours; the log has the rest
 
@@ -108,6 +109,12 @@ class MethodNotAllowedError(RequestError):
     status, code, title = 405, "method_not_allowed", "Method not allowed"
 
 
+class ModelRefusedError(RequestError):
+    """The model's bundle is damaged, half-published or does not do what it says, and was refused when it was loaded."""
+
+    status, code, title = 409, "model_refused", "The model's bundle was refused"
+
+
 class GraphMissingError(RequestError):
     """The model lacks the graph that the endpoint needs."""
 
@@ -145,7 +152,7 @@ class StoppingError(ServiceError):
 
 
 class ModelUnavailableError(ServiceError):
-    """The model's bundle was refused when it was loaded."""
+    """No lane is left to run the model."""
 
     status, code, title = 503, "model_unavailable", "The model is not available"
 

@@ -28,6 +28,9 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        method = scope["method"]
+        if method == "HEAD":  # what GET answers, without its body (RFC 9110, section 9.3.2)
+            scope = {**scope, "method": "GET"}
         trace = begin_trace(scope)
         status = 0
 
@@ -36,6 +39,8 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", trace.request_id.encode("ascii"))]
+            elif method == "HEAD":
+                message["body"] = b""
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=trace.request_id):
@@ -51,17 +56,17 @@ class RequestMiddleware:
                 error = InternalError("something went wrong inside the service; its log has this request_id")
                 await problem(error, trace)(scope, receive, send_with_id)
             finally:
-                self._close(scope, trace, status or 500)
+                self._close(scope, method, trace, status or 500)
 
-    def _close(self, scope: Scope, trace: Trace, status: int) -> None:
+    def _close(self, scope: Scope, method: str, trace: Trace, status: int) -> None:
         seconds = time.perf_counter() - trace.started
         route = getattr(scope.get("route"), "path", "unmatched")
-        self._metrics.request_ended(route, scope["method"], status, seconds)
+        self._metrics.request_ended(route, method, status, seconds)
         quiet = route.startswith("/health") or route == "/metrics"
         (log.debug if quiet else log.info)(
             "request",
             route=route,
-            method=scope["method"],
+            method=method,
             status=status,
             ms=round(seconds * 1000, 3),
             model=trace.model,

@@ -34,7 +34,7 @@ _PROBLEMS = {
     400: "malformed_body: the body cannot be read",
     404: "unknown_model, not_found",
     406: "not_acceptable: no format in Accept can carry the answer",
-    409: "graph_missing, prior_missing: the model cannot do this",
+    409: "graph_missing, prior_missing: the model cannot do this; model_refused: its bundle is damaged",
     413: "body_too_large",
     415: "unsupported_media_type",
     422: "invalid_request, invalid_image, invalid_latents",

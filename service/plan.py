@@ -11,21 +11,18 @@ from bundle.errors import LatentError, PriorError
 from bundle.latents import latents
 from bundle.manifest import GraphName, GraphSpec
 from bundle.philox import MAX_SEED, labels
-from service.catalog import Catalog, Model
+from service.catalog import Model
 from service.endpoint import Call
 from service.errors import (
     GraphMissingError,
     InvalidRequestError,
     LatentShapeError,
     PriorMissingError,
-    UnknownModelError,
 )
 from service.schemas import Label
 
 Array = NDArray[Any]
 Codes = NDArray[np.float32]
-
-_LONGEST_REF = 130  # name, @ and alias
 
 
 def find_model(call: Call, ref: str | None, *graphs: GraphName) -> Model:
@@ -37,13 +34,13 @@ def find_model(call: Call, ref: str | None, *graphs: GraphName) -> Model:
         graphs: What it must be able to do.
 
     Raises:
-        UnknownModelError, ModelUnavailableError: From the catalog.
+        UnknownModelError, ModelRefusedError: From the catalog.
         GraphMissingError: If it lacks a graph; the models that have all of them are named.
     """
     ref = ref if ref is not None else call.context.settings.default_model
     if ref is None:
         raise InvalidRequestError('the request names no model and the service has no default; send "model"')
-    model = get_model(call.catalog, ref)
+    model = call.catalog.get(ref)
     missing = [graph for graph in graphs if graph not in model.manifest.graphs]
     if missing:
         able = call.catalog.with_graphs(*graphs)
@@ -53,17 +50,6 @@ def find_model(call: Call, ref: str | None, *graphs: GraphName) -> Model:
             models=able,
         )
     return model
-
-
-def get_model(catalog: Catalog, ref: str) -> Model:
-    """The model by name, name@version or name@alias.
-
-    Raises:
-        UnknownModelError, ModelUnavailableError: From the catalog.
-    """
-    if len(ref) > _LONGEST_REF:
-        raise UnknownModelError(f"the model's name has {len(ref)} characters; at most {_LONGEST_REF} can be one")
-    return catalog.get(ref)
 
 
 def latent_dim(model: Model) -> int:

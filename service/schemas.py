@@ -10,6 +10,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Discriminator,
+    FailFast,
     Field,
     PlainValidator,
     Tag,
@@ -25,18 +26,22 @@ from service.interpolation import Method
 
 Codes = NDArray[np.float32]
 
-_NUMBERS: TypeAdapter[Any] = TypeAdapter(list[list[float]] | list[float], config=ConfigDict(strict=True))
+# A body of 32 MB may hold millions of wrong entries: one of them is enough to say so.
+_Row = Annotated[list[float], FailFast()]
+_ROW: TypeAdapter[Any] = TypeAdapter(_Row, config=ConfigDict(strict=True))
+_ROWS: TypeAdapter[Any] = TypeAdapter(Annotated[list[_Row], FailFast()], config=ConfigDict(strict=True))
 
 
 def _read_codes(value: object) -> Codes:
     if not isinstance(value, np.ndarray):
+        nested = isinstance(value, list) and any(isinstance(row, list) for row in value[:1])
         try:
-            rows = _NUMBERS.validate_python(value)
+            rows = (_ROWS if nested else _ROW).validate_python(value)
         except ValidationError as error:
             raise LatentShapeError(
                 "codes must be numbers: a list of them, or a list of lists of equal length"
             ) from error
-        if rows and isinstance(rows[0], list) and len({len(row) for row in rows}) > 1:
+        if nested and len({len(row) for row in rows}) > 1:
             raise LatentShapeError(f"the rows have different lengths: {sorted({len(row) for row in rows})}")
         with np.errstate(over="ignore"):  # too large becomes infinite, and is refused just below
             value = np.asarray(rows, dtype=np.float64).astype(np.float32)
@@ -99,7 +104,7 @@ class SampleRequest(_ModelBody):
     codes: Matrix | None = Field(None, description="structured codes (n, k), for models that take them")
     prompt: str | None = Field(None, description="caption, for models that take one")
     latents: Matrix | None = Field(None, description="codes (n, latent_dim) outright, instead of seed and truncation")
-    include: list[Literal["latents"]] = Field([], description="what to answer beside the images")
+    include: Annotated[list[Literal["latents"]], FailFast()] = Field([], description="what to answer beside the images")
 
 
 class SeedPoint(_Body):
@@ -121,8 +126,11 @@ class ImagePoint(_Body):
     image: Image
 
 
+_MOST_MEMBERS = 2  # of a point
+
+
 def _point_kind(value: object) -> str | None:
-    keys = value.keys() if isinstance(value, dict) else ()
+    keys = value.keys() if isinstance(value, dict) and len(value) <= _MOST_MEMBERS else ()
     return next((kind for kind in ("seed", "latent", "image") if kind in keys), None)
 
 
@@ -173,7 +181,9 @@ class EncodeRequest(_ImagesBody):
 class ReconstructRequest(_ImagesBody):
     """Images to encode and draw again."""
 
-    include: list[Literal["latents", "metrics"]] = Field([], description="what to answer beside the images")
+    include: Annotated[list[Literal["latents", "metrics"]], FailFast()] = Field(
+        [], description="what to answer beside the images"
+    )
 
 
 class QueryOptions(_Body):

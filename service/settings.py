@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     tensorrt: bool = Field(default=False, description="on cuda, let TensorRT compile the graphs")
     runtime: Literal["onnxruntime", "torchscript"] = Field(default="onnxruntime", description="what runs the graphs")
     lanes: int | None = Field(
-        default=None, ge=1, le=64, description="runs at once per graph; left out: from the device"
+        default=None, ge=1, le=64, description="runs at once on the device, for all graphs; left out: from its cores"
     )
     threads: int = Field(default=1, ge=1, le=256, description="threads of one run on the CPU")
     max_batch_size: int | None = Field(
@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     max_body_mb: float = Field(default=32.0, gt=0, description="MB (10^6 bytes) of a request's body")
     max_image_megapixels: float = Field(
         default=16.0, gt=0, description="megapixels of an uploaded image, before decoding"
+    )
+    max_upload_megapixels: float = Field(
+        default=256.0, gt=0, description="megapixels of all uploaded images of one request, before decoding"
     )
     default_timeout_ms: float | None = Field(
         default=None, gt=0, description="deadline in ms of requests without X-Timeout-Ms"

@@ -27,6 +27,7 @@ class Checkpoint:
         networks, ema: State of the networks and of their average.
         optimizers: State of each optimiser by name.
         global_random, generator: States of torch's own generator and of the family's.
+        data: Hash of the training images and labels.
     """
 
     recipe: dict[str, Any]
@@ -38,6 +39,7 @@ class Checkpoint:
     optimizers: dict[str, State]
     global_random: Tensor
     generator: Tensor
+    data: str | None = None  # older checkpoints do not say
 
     def save(self, path: Path) -> None:
         """Write aside, flush, rename: a kill at any moment leaves the old file or the new one."""
@@ -49,11 +51,11 @@ class Checkpoint:
         aside.rename(path)
 
     @classmethod
-    def load(cls, path: Path, recipe: dict[str, Any]) -> "Checkpoint | None":
-        """The checkpoint of a recipe; None where there is none yet.
+    def load(cls, path: Path, recipe: dict[str, Any], data: str) -> "Checkpoint | None":
+        """The checkpoint of a recipe and of data with this hash; None where there is none yet.
 
         Raises:
-            CheckpointError: If the file cannot be read, or belongs to another recipe.
+            CheckpointError: If the file cannot be read, or belongs to another recipe or to other data.
         """
         if not path.exists():
             return None
@@ -70,6 +72,8 @@ class Checkpoint:
             raise CheckpointError(
                 f"{path} belongs to a recipe that differs in {changed}; train with --restart, or undo the change"
             )
+        if found.data not in (None, data):
+            raise CheckpointError(f"{path} belongs to a run on other images or labels; train with --restart")
         return found
 
 
@@ -77,7 +81,7 @@ def _binding(recipe: dict[str, Any]) -> dict[str, Any]:
     """What of a recipe the weights depend on: a run may be made longer, measured or stored in another way."""
     train = {key: value for key, value in recipe["train"].items() if key not in _FREE}
     if train["lr_schedule"] == "constant":
-        del train["epochs"]
+        del train["epochs"], train["rounds"]
     return {"train": train, **{key: recipe[key] for key in ("name", "family", "seed", "data", "model")}}
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from training.checkpoint import Checkpoint
-from training.data.dataset import ImageSet
+from training.data.dataset import ImageSet, content_sha256
 from training.data.stream import Batch, BatchStream
 from training.ema import Ema
 from training.errors import CheckpointError, DivergedError
@@ -65,8 +65,9 @@ class Loop:
             for name, adam in family.optimizers().items()
         }
         self.ema = Ema(family.networks, train.ema)
+        self.data_sha256 = content_sha256(data)
         self.stream = BatchStream(data, train.batch_size, self.recipe.seed)
-        self.rounds = max(1, math.ceil(train.epochs * len(data) / train.batch_size))
+        self.rounds = train.total_rounds(len(data))
         self.round = 0
         self.seconds = 0.0
         self._resume()
@@ -114,6 +115,7 @@ class Loop:
             optimizers={name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             global_random=torch.get_rng_state(),
             generator=self.family.generator.get_state(),
+            data=self.data_sha256,
         ).save(self.checkpoint_path)
 
     @property
@@ -122,7 +124,7 @@ class Loop:
         return self.folder / "checkpoint.pt"
 
     def _resume(self) -> None:
-        found = Checkpoint.load(self.checkpoint_path, resolved(self.recipe))
+        found = Checkpoint.load(self.checkpoint_path, resolved(self.recipe), self.data_sha256)
         if found is None:
             return
         self.round, self.seconds, self.stream.position = found.round, found.seconds, found.position

@@ -61,7 +61,7 @@ class Display:
         """Take note of a round."""
         now = time.monotonic()
         self.times.append((progress.round, now))
-        if now - self.shown > _SHOWN_EVERY_S:
+        if now - self.shown > _SHOWN_EVERY_S or progress.round == progress.rounds:
             self.shown = now
             self._show(progress, now)
         if progress.round % self.picture_rounds == 0 or progress.round == progress.rounds:

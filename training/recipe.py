@@ -1,11 +1,12 @@
 """Recipes: what to train, on what, how long. TOML, checked once, unknown keys refused. Imports no torch."""
 
 import json
+import math
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bundle.manifest import NAME
 from training.errors import RecipeError
@@ -38,13 +39,27 @@ class TrainRecipe(Table):
     """`[train]`: how long and how."""
 
     batch_size: int = Field(128, ge=1)
-    epochs: float = Field(gt=0)  # rounds × batch_size images
+    epochs: float | None = Field(None, gt=0)  # length of the run in passes over the training images, or
+    rounds: int | None = Field(None, ge=1)  # in rounds of batch_size images; one of the two
     ema: float = Field(0.999, ge=0, lt=1)  # decay per round of the averaged weights that are exported; 0 = off
     precision: Literal["float32", "bfloat16"] = "float32"
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"  # to zero at the end
     threads: int = Field(1, ge=1)
     checkpoint_minutes: float = Field(2.0, gt=0)
     picture_epochs: float = Field(1.0, gt=0)  # a picture from fixed latents this often
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.epochs is None) == (self.rounds is None):
+            raise ValueError(f"epochs is {self.epochs}, rounds is {self.rounds}; set one of the two")
+        return self
+
+    def total_rounds(self, images: int) -> int:
+        """Rounds of the whole run on a set of so many images."""
+        if self.rounds is not None:
+            return self.rounds
+        assert self.epochs is not None
+        return max(1, math.ceil(self.epochs * images / self.batch_size))
 
 
 class ExportRecipe(Table):

@@ -40,7 +40,11 @@ def _model(manifest: Manifest) -> str:
         f"{training.hardware}, shared with other work. Data: {manifest.data.attribution}."
     )
     if manifest.parent:
-        cost += f" An encoder for the frozen generator of {manifest.parent.name}@{manifest.parent.version}."
+        before = manifest.parent.training
+        cost += (
+            f" An encoder for the frozen generator of {manifest.parent.name}@{manifest.parent.version}, which took "
+            f"{before.steps:,} rounds, {before.images:,} images, {before.seconds / 60:.0f} minutes before."
+        )
     picture = f"![{title}](../models/{manifest.name}/{manifest.version}/{manifest.preview.path})"
     figures = f"{_table(manifest.name, manifest.metrics)}\n{_protocols(manifest.metrics)}"
     return f"## {title}\n\n{picture}\n\n{cost}\n\n{figures}"

@@ -71,8 +71,7 @@ def infer(name: str, recipe: Recipe, runs: Path, store: Store, stop: Stop, resta
     dataset = load_dataset(recipe.data)
     recipe, settings = _with_settings(recipe)
     family = build_family(Context(recipe, dataset.train.shape, None))
-    if not isinstance(family, Inference):
-        raise RecipeError(f"the recipe has family {recipe.family!r}; an encoder is trained by family 'inference'")
+    assert isinstance(family, Inference)
     family.load_parent(_generator_weights(parent))
     link = _generator(parent)
     return _run(family, dataset, settings, runs, f"{recipe.name}-inference", store, stop, restart, link)
@@ -125,7 +124,7 @@ def _generator(bundle: Bundle) -> Parent:
     m = bundle.manifest
     if m.family == _INFERENCE and m.parent:
         return m.parent
-    return Parent(name=m.name, version=m.version, digest=bundle.digest)
+    return Parent(name=m.name, version=m.version, digest=bundle.digest, training=m.training)
 
 
 def _generator_weights(bundle: Bundle) -> dict[str, Tensor]:
@@ -140,7 +139,12 @@ def inference_recipe(template: Recipe, parent: Bundle) -> Recipe:
     """The recipe of an encoder for a bundle: name, data and storage of the parent, the rest of the template.
 
     A bundle that has such an encoder already stands for its generator: the new encoder takes the old one's place.
+
+    Raises:
+        RecipeError: If the template is of another family.
     """
+    if template.family != _INFERENCE:
+        raise RecipeError(f"recipe {template.name!r} has family {template.family!r}; expected {_INFERENCE!r}")
     manifest = parent.manifest
     parent_recipe = check_table(Recipe, manifest.training.recipe, str(parent.path))
     if parent_recipe.family == _INFERENCE:

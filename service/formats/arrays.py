@@ -22,7 +22,7 @@ def write_npy(array: NDArray[np.generic]) -> bytes:
 
 
 def read_npy(raw: bytes) -> Numbers:
-    """The array in an `.npy` file of uint8, float32 or float64 (which becomes float32) with at most four axes.
+    """The array in an `.npy` file of uint8, float32 or float64 (which becomes float32) with one to four axes.
 
     The header is compared with the file's length first, so a small file cannot ask for much memory.
 
@@ -43,8 +43,12 @@ def read_npy(raw: bytes) -> Numbers:
         raise MalformedBodyError(f"the body is no .npy file of version 1.0 or 2.0: {error}") from error
     if dtype.hasobject or dtype not in (np.dtype("u1"), np.dtype("<f4"), np.dtype("<f8")):
         raise MalformedBodyError(f"the .npy array is of {dtype}; expected uint8, float32 or float64, little-endian")
+    if not 1 <= len(shape) <= _MAX_AXES or not all(type(axis) is int and axis >= 1 for axis in shape):
+        raise MalformedBodyError(
+            f"the .npy array has shape {shape}; expected 1 to {_MAX_AXES} axes, none of them empty"
+        )
     found = len(raw) - file.tell()
-    if len(shape) > _MAX_AXES or min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize != found:
+    if math.prod(shape) * dtype.itemsize != found:
         raise MalformedBodyError(
             f"the .npy header says {dtype}{shape}, which does not fit the {found} bytes after it; it may be truncated"
         )

@@ -10,7 +10,6 @@ from service.answers import ModelDetails, ModelsAnswer
 from service.catalog import Model
 from service.context import Context
 from service.openapi import plain
-from service.plan import get_model
 from service.trace import trace_of
 
 router = APIRouter()
@@ -32,11 +31,11 @@ async def list_models(request: Request) -> Response:
     )
 
 
-@router.get("/models/{ref}", **plain("One model", ModelDetails, 404, 503))
+@router.get("/models/{ref}", **plain("One model", ModelDetails, 404, 409, 503))
 async def show_model(request: Request, ref: str) -> Response:
     """One model, by name, name@version or name@alias: its interface, how it was trained, and its measured figures."""
     context: Context = request.app.state.context
-    model = get_model(context.catalog(), ref)
+    model = context.catalog().get(ref)
     trace_of(request.scope).model = f"{model.name}@{model.version}"
     return _json(_summary(model) | _details(model))
 

@@ -16,7 +16,7 @@ from service.engine.runtimes.onnx import OnnxRuntime
 from service.errors import (
     GraphMissingError,
     InvalidRequestError,
-    ModelUnavailableError,
+    ModelRefusedError,
     RuntimeFailedError,
     StartupError,
     StoppingError,
@@ -85,7 +85,7 @@ def test_damaged_bundle_is_refused_and_the_others_serve(
         catalog = await Catalog.open(settings(tmp_path))
         assert list(catalog.problems()) == ["bad@1"]
         for ref in ("bad", "bad@1"):
-            with pytest.raises(ModelUnavailableError, match=reason):
+            with pytest.raises(ModelRefusedError, match=reason):
                 catalog.get(ref)
         assert catalog.ready()[0]
         answer = await catalog.get("good").run("decode", {"z": Z}, ["pixels"])
@@ -131,7 +131,7 @@ def test_bundle_that_disagrees_with_its_golden_outputs_is_refused(
 
     async def main() -> None:
         catalog = await Catalog.open(settings(tmp_path))
-        with pytest.raises(ModelUnavailableError, match=reason):
+        with pytest.raises(ModelRefusedError, match=reason):
             catalog.get("bad")
         assert [model.name for model in catalog.models()] == ["good"]
         await catalog.close(5)
@@ -153,6 +153,18 @@ def test_half_published_bundle_is_not_seen(tmp_path: Path) -> None:
     run(main())
 
 
+def test_version_without_manifest_is_refused(tmp_path: Path) -> None:
+    (publish(tmp_path, "bad").path / "manifest.json").unlink()
+
+    async def main() -> None:
+        catalog = await Catalog.open(settings(tmp_path))
+        with pytest.raises(ModelRefusedError, match=r"manifest\.json"):
+            catalog.get("bad@1")
+        await catalog.close(5)
+
+    run(main())
+
+
 def test_name_version_and_alias_find_their_model(tmp_path: Path) -> None:
     digests = [publish(tmp_path, "many", seed=seed).digest for seed in range(3)]
     Store(tmp_path).set_alias("many", "stable", 2)
@@ -168,6 +180,8 @@ def test_name_version_and_alias_find_their_model(tmp_path: Path) -> None:
         for ref in ("many@4", "many@01", "many@prod", "many@1@1"):
             with pytest.raises(UnknownModelError, match="it has: 1, 2, 3, stable"):
                 catalog.get(ref)
+        with pytest.raises(UnknownModelError, match="at most 130"):
+            catalog.get("many@" + "9" * 5000)
         await catalog.close(5)
 
     run(main())
@@ -182,7 +196,7 @@ def test_name_means_the_newest_version_that_serves(tmp_path: Path) -> None:
         catalog = await Catalog.open(settings(tmp_path))
         assert catalog.get("many").digest == good.digest
         for ref in ("many@2", "many@new"):
-            with pytest.raises(ModelUnavailableError, match="the manifest says"):
+            with pytest.raises(ModelRefusedError, match="the manifest says"):
                 catalog.get(ref)
         await catalog.close(5)
 

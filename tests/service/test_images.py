@@ -11,7 +11,7 @@ from PIL import Image
 
 from bundle.manifest import ImageSpec
 from service.errors import ImageError
-from service.images import decode_all, from_graph, to_graph
+from service.images import Megapixels, decode_all, from_graph, to_graph
 from tests.service.support import Pixels, file_of, picture
 
 GREY = ImageSpec(channels=1, height=12, width=10)
@@ -19,7 +19,7 @@ COLOUR = ImageSpec(channels=3, height=12, width=10)
 
 
 def decode(upload: Any, spec: ImageSpec = COLOUR, resize: bool = False, limit: float = 1.0) -> Pixels:
-    found: Pixels = decode_all([upload], spec, resize, limit)[0]
+    found: Pixels = decode_all([upload], spec, resize, Megapixels(limit, 10.0))[0]
     return found
 
 
@@ -146,3 +146,10 @@ def test_pixels_survive_the_way_into_a_graph_and_back() -> None:
     assert (graph.min(), graph.max(), graph.shape) == (-1.0, 1.0, (1, 1, 16, 16))
     assert graph.dtype == np.float32
     np.testing.assert_array_equal(from_graph(graph), pixels)
+
+
+def test_images_that_are_too_many_megapixels_together_are_refused_at_the_first_too_many() -> None:
+    upload = file_of(picture(12, 10, 3))
+    with pytest.raises(ImageError, match=r"0\.00036 megapixels; at most 0\.0003 .*max_upload_megapixels") as caught:
+        decode_all([upload] * 4, COLOUR, False, Megapixels(1.0, 0.0003))
+    assert caught.value.detail.startswith("image 2: ")

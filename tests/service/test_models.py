@@ -1,7 +1,9 @@
 """GET /models, /health and /metrics."""
 
+import re
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from bundle.priors import Mixture
@@ -164,3 +166,26 @@ def test_root_leads_to_the_documentation(client: Client) -> None:
     response = client.get("/")
     assert (response.status_code, response.headers["location"]) == (307, "/docs")
     assert client.get("/docs").status_code == 200
+
+
+def test_documentation_page_asks_for_nothing_from_elsewhere(client: Client) -> None:
+    page = client.get("/docs").text
+    assert "://" not in page
+    found = re.findall(r"""(?:src|href|url)\s*[=:]\s*["']([^"']+)["']""", page)
+    assert {path.rpartition(".")[2] for path in found} == {"js", "css", "png", "json"}
+    for path in found:
+        assert client.get(path).status_code == 200, path
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/models", "/metrics", "/docs"])
+def test_head_answers_as_get_does_without_the_body(client: Client, path: str) -> None:
+    asked, whole = client.request("HEAD", path), client.get(path)
+    assert (asked.status_code, asked.content) == (200, b"")
+    assert asked.headers["content-type"] == whole.headers["content-type"]
+    assert counted(client, "genserve_requests_total", method="HEAD", route=path) > 0
+
+
+def test_head_of_a_service_that_is_not_ready_is_503_without_body(tmp_path: Path) -> None:
+    with serving(tmp_path) as client:
+        asked = client.request("HEAD", "/health/ready")
+        assert (asked.status_code, asked.content) == (503, b"")

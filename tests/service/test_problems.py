@@ -25,6 +25,12 @@ def bomb(side: int = 20_000) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
+def npy_header(shape: str, dtype: str = "<f4") -> bytes:
+    """An `.npy` file that says a shape and holds nothing."""
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}}}".encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+
+
 GOOD = file_of(picture(16, 16))
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="16" height="16"/>'
 GIF = file_of(
@@ -100,10 +106,11 @@ CASES: dict[str, Case] = {
     "quality out of range": body("/sample?quality=101", {}, 422, "invalid_request"),
     "unknown model": body("/sample", {"model": "nobody"}, 404, "unknown_model"),
     "unknown version": body("/sample", {"model": "gan@7"}, 404, "unknown_model"),
+    "no version after the @": body("/sample", {"model": "gan@"}, 404, "unknown_model"),
     "unknown alias": body("/sample", {"model": "gan@stable"}, 404, "unknown_model"),
     "a path for a model": body("/sample", {"model": "../../etc/passwd"}, 404, "unknown_model"),
     "a version of many digits": body("/sample", {"model": "gan@" + "9" * 5000}, 404, "unknown_model"),
-    "damaged bundle": body("/sample", {"model": DAMAGED}, 503, "model_unavailable"),
+    "damaged bundle": body("/sample", {"model": DAMAGED}, 409, "model_refused"),
     "no prior": body("/sample", {"model": "ae"}, 409, "prior_missing"),
     "no encoder": body("/encode", {"model": "gan", "images": [base64_of(GOOD)]}, 409, "graph_missing"),
     "no encoder to reconstruct": body(
@@ -135,7 +142,34 @@ CASES: dict[str, Case] = {
     ),
     "an array of another type": raw("/encode", npy_of(np.zeros((1, 16, 16, 1), "i2")), NPY, 400, "malformed_body"),
     "an array of two channels": raw("/encode", npy_of(np.zeros((1, 16, 16, 2), "u1")), NPY, 422, "invalid_image"),
-    "an array of no images": raw("/encode", npy_of(np.zeros((0, 16, 16, 1), "u1")), NPY, 422, "invalid_request"),
+    "an array of no images": raw("/encode", npy_of(np.zeros((0, 16, 16, 1), "u1")), NPY, 400, "malformed_body"),
+    "an array of no axes": raw("/sample", npy_of(np.array(1, np.float32)), NPY, 400, "malformed_body"),
+    "an array of too many images": raw("/encode", npy_of(np.zeros((129, 1, 1, 1), "u1")), NPY, 422, "invalid_request"),
+    "a big-endian array": raw("/sample", npy_of(LATENTS.astype(">f4")), NPY, 400, "malformed_body"),
+    "an array of terabytes": raw("/sample", npy_header("(10**12, 32)"), NPY, 400, "malformed_body"),
+    "an array of 100 million times nothing": raw(
+        "/encode", npy_header("(100000000, 0, 28, 1)", "|u1"), NPY, 400, "malformed_body"
+    ),
+    "an array beyond 64 bits": raw("/sample", npy_header("(0, 9223372036854775808)"), NPY, 400, "malformed_body"),
+    "an array of negative axes": raw("/sample", npy_header("(-1, -1)") + bytes(4), NPY, 400, "malformed_body"),
+    "an array whose axes are booleans": raw(
+        "/sample", npy_header("(True, True)") + bytes(4), NPY, 400, "malformed_body"
+    ),
+    "a seed beyond 64 bits": raw("/sample", b'{"seed": %d}' % 2**70, JSON, 422, "invalid_request"),
+    "a number beyond double precision": raw("/sample", b'{"seed": 1e400}', JSON, 400, "malformed_body"),
+    "a form of 10,000 parts": raw(
+        "/sample",
+        b'--b\r\nContent-Disposition: form-data; name="include"\r\n\r\nlatents\r\n' * 10_000 + b"--b--\r\n",
+        {"content-type": "multipart/form-data; boundary=b"},
+        400,
+        "malformed_body",
+    ),
+    "a hundred thousand fields": raw(
+        "/sample", b'{"a": 0' + b"".join(b',"%d":0' % i for i in range(90_000)) + b"}", JSON, 422, "invalid_request"
+    ),
+    "a point of many members": body(
+        "/interpolate", {"from": {"seed": 1, "a": 1, "b": 1}, "to": {"seed": 2}}, 422, "invalid_request"
+    ),
     "floats beyond one": raw("/encode", npy_of(np.full((1, 1, 16, 16), 2, "f4")), NPY, 400, "malformed_body"),
     "one step": body("/interpolate", {"from": {"seed": 1}, "to": {"seed": 2}, "steps": 1}, 422, "invalid_request"),
     "too many steps": body(
@@ -191,7 +225,7 @@ CASES: dict[str, Case] = {
     "a body that is too large": raw("/sample", b" " * 1_000_001, JSON, 413, "body_too_large"),
     "unknown path": ("GET", "/nothing", {}, 404, "not_found"),
     "unknown model to show": ("GET", "/models/nobody", {}, 404, "unknown_model"),
-    "damaged model to show": ("GET", f"/models/{DAMAGED}", {}, 503, "model_unavailable"),
+    "damaged model to show": ("GET", f"/models/{DAMAGED}", {}, 409, "model_refused"),
     "GET of /sample": ("GET", "/sample", {}, 405, "method_not_allowed"),
     "POST of /models": ("POST", "/models", {}, 405, "method_not_allowed"),
     "DELETE of a model": ("DELETE", "/models/gan", {}, 405, "method_not_allowed"),
@@ -325,3 +359,25 @@ def test_body_without_length_is_refused_while_it_streams(client: Client) -> None
 
 def test_problem_is_json_that_says_status_and_title_of_its_class(client: Client) -> None:
     assert json.loads(client.get("/nothing").content)["title"] == "Not found"
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("/sample", b'{"include": [%s0]}'),
+        ("/sample", b'{"latents": [%s""]}'),
+        ("/sample", b'{"latents": [[%s""]]}'),
+        ("/sample", b'{"label": [%s0]}'),
+        ("/encode", b'{"images": [%s0]}'),
+        ("/interpolate", b'{"from": {"latent": [%s""]}, "to": {"seed": 1}}'),
+    ],
+)
+def test_first_of_many_wrong_entries_is_enough(client: Client, path: str, content: bytes) -> None:
+    """Each error that is kept costs a hundred times the bytes of the entry that caused it."""
+    few, many = (client.post(path, content=content % (b'"",' * n), headers=JSON) for n in (100, 100_000))
+    assert (few.status_code, many.status_code) == (422, 422)
+    assert len(many.content) < 1000
+
+
+def test_json_that_is_no_object_is_shown_what_would_be_one(client: Client) -> None:
+    assert 'one such as {"n": 3}' in client.post("/sample", content=b"null", headers=JSON).json()["detail"]

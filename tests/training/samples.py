@@ -23,15 +23,17 @@ def digits(side: int = SIDE, train: int = 64, test: int = 15) -> Dataset:
     edge = (28 - side) // 2
     middle = slice(edge, edge + side)
     with np.load(DATA / "mnist_small.npz") as arrays:
-        parts = [
+        first, second = (
             ImageSet(
                 np.ascontiguousarray(arrays[f"x_{split}"][:n, middle, middle, None]),
                 arrays[f"y_{split}"][:n].astype(np.int64),
             )
             for split, n in (("train", train), ("test", test))
-        ]
+        )
     names = tuple(str(i) for i in range(CLASSES))
-    return Dataset("digits", content_sha256(*parts), *parts, names, "CC-BY-SA-3.0", "MNIST, LeCun and Cortes")
+    return Dataset(
+        "digits", content_sha256(first, second), first, second, names, "CC-BY-SA-3.0", "MNIST, LeCun and Cortes"
+    )
 
 
 def recipe(

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal, kl_divergence
+from torch.distributions import Bernoulli, Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 
 from training.networks.augment import translate
 from training.objectives.adversarial import GAN_LOSSES, GanLossName, gradient_penalty, r1_penalty
@@ -32,6 +32,11 @@ def double_precision() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
+def log_prob(distribution: Distribution, value: Tensor) -> Tensor:
+    found: Tensor = distribution.log_prob(value)
+    return found
+
+
 def test_kl_equals_that_of_torch_distributions_and_is_zero_at_the_prior() -> None:
     mean, logvar = torch.randn(N, 7), torch.randn(N, 7)
     posterior = Independent(Normal(mean, (0.5 * logvar).exp()), 1)
@@ -43,18 +48,18 @@ def test_kl_equals_that_of_torch_distributions_and_is_zero_at_the_prior() -> Non
 
 def test_densities_equal_those_of_torch_distributions() -> None:
     z, mean, logvar = torch.randn(N, 2, 7), torch.randn(N, 2, 7), torch.randn(N, 2, 7)
-    torch.testing.assert_close(standard_normal_log_density(z), Normal(0.0, 1.0).log_prob(z).sum(-1))
-    want = Normal(mean, (0.5 * logvar).exp()).log_prob(z).sum(-1)
+    torch.testing.assert_close(standard_normal_log_density(z), log_prob(Normal(0.0, 1.0), z).sum(-1))
+    want = log_prob(Normal(mean, (0.5 * logvar).exp()), z).sum(-1)
     torch.testing.assert_close(normal_log_density(z, mean, logvar), want)
 
 
 def test_likelihoods_equal_those_of_torch_distributions_in_nats_per_image() -> None:
     x, logits = torch.rand(SHAPE), 3 * torch.randn(SHAPE)
     bits = torch.bernoulli(x)
-    want = Independent(Bernoulli(logits=logits), 3).log_prob(bits)
+    want = log_prob(Independent(Bernoulli(logits=logits), 3), bits)
     torch.testing.assert_close(bernoulli_log_likelihood(bits, logits), want)
     log_sigma = torch.tensor(-0.7)
-    want = Independent(Normal(logits, log_sigma.exp()), 3).log_prob(x)
+    want = log_prob(Independent(Normal(logits, log_sigma.exp()), 3), x)
     torch.testing.assert_close(gaussian_log_likelihood(x, logits, log_sigma), want)
 
 
@@ -80,7 +85,7 @@ class LinearGaussian:
         self.covariance = torch.linalg.inv(precision)
         self.mean = self.x @ self.W @ self.covariance / self.sigma**2
         evidence = MultivariateNormal(torch.zeros(6), self.W @ self.W.T + self.sigma**2 * torch.eye(6))
-        self.log_p = evidence.log_prob(self.x)
+        self.log_p = log_prob(evidence, self.x)
 
     def log_joint(self, z: Tensor) -> Tensor:
         log_sigma = torch.tensor(math.log(self.sigma))
@@ -95,7 +100,7 @@ def test_bound_is_exact_for_any_k_where_the_posterior_is(k: int) -> None:
     model = LinearGaussian()
     posterior = MultivariateNormal(model.mean[0], model.covariance)
     z = posterior.sample((1, k))
-    bound = importance_weighted_bound(model.log_joint(z) - posterior.log_prob(z))
+    bound = importance_weighted_bound(model.log_joint(z) - log_prob(posterior, z))
     torch.testing.assert_close(bound, model.log_p)
 
 
@@ -159,7 +164,7 @@ def test_generator_learns_from_a_discriminator_that_wins_only_if_the_loss_does_n
     logit = torch.tensor([-20.0], requires_grad=True)  # D is sure that the image is fake
     gradients = {}
     for name in ("minimax", "non-saturating"):
-        (gradients[name],) = torch.autograd.grad(GAN_LOSSES[name].generator(logit), logit)  # type: ignore[index]
+        (gradients[name],) = torch.autograd.grad(GAN_LOSSES[name].generator(logit), logit)
     torch.testing.assert_close(gradients["minimax"], -torch.sigmoid(logit))
     torch.testing.assert_close(gradients["non-saturating"], -torch.sigmoid(-logit))
     assert abs(gradients["minimax"].item()) < 1e-8 < 0.99 < abs(gradients["non-saturating"].item())
@@ -178,7 +183,7 @@ def test_losses_stay_finite_at_extreme_logits(name: GanLossName) -> None:
 def test_r1_of_a_linear_discriminator_is_half_its_squared_norm() -> None:
     weight = torch.randn(SHAPE[1:], requires_grad=True)
 
-    def discriminate(image: Tensor, _: Tensor | None) -> Tensor:
+    def discriminate(image: Tensor, label: Tensor | None) -> Tensor:  # noqa: ARG001
         return (image * weight).flatten(1).sum(1) + 7
 
     penalty = r1_penalty(discriminate, torch.randn(SHAPE), None)
@@ -196,7 +201,7 @@ def test_r1_of_a_quadratic_discriminator_depends_on_where_the_real_images_are() 
 def test_gradient_penalty_of_a_linear_discriminator_is_the_distance_of_its_norm_from_one() -> None:
     weight = torch.randn(SHAPE[1:], requires_grad=True)
 
-    def discriminate(image: Tensor, _: Tensor | None) -> Tensor:
+    def discriminate(image: Tensor, label: Tensor | None) -> Tensor:  # noqa: ARG001
         return (image * weight).flatten(1).sum(1)
 
     penalty = gradient_penalty(discriminate, torch.randn(SHAPE), torch.randn(SHAPE), torch.rand(N, 1, 1, 1), None)
@@ -211,7 +216,7 @@ def test_gradient_penalty_looks_between_real_and_fake(weight: float, at: str) ->
     images = {"real": torch.randn(SHAPE), "fake": torch.randn(SHAPE)}
     seen = []
 
-    def discriminate(image: Tensor, _: Tensor | None) -> Tensor:
+    def discriminate(image: Tensor, label: Tensor | None) -> Tensor:  # noqa: ARG001
         seen.append(image.detach())
         return image.flatten(1).sum(1)
 

@@ -1,0 +1,1 @@
+"""The service against the bare runtime under it, on this machine, in one run."""
