@@ -2,13 +2,12 @@
 
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
-from benchmarks.subject import Sample, Subject
+from benchmarks.subject import BenchmarkError, Sample, Subject
 from bundle.latents import latents
 from bundle.manifest import Manifest
 from bundle.philox import labels
@@ -16,13 +15,19 @@ from bundle.store import Bundle
 
 
 def open_session(bundle: Bundle) -> Any:
-    """`decode` on the CPU, one thread a run, as the service opens it."""
+    """`decode` on the CPU, one thread a run, as the service opens it.
+
+    Raises:
+        BenchmarkError: If there is no `decode`.
+    """
+    if "decode" not in bundle.manifest.graphs:
+        raise BenchmarkError(f"model {bundle.manifest.name!r} has no graph 'decode'; choose another with --model")
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     path = bundle.path / bundle.manifest.graphs["decode"].file.path
-    return ort.InferenceSession(str(Path(path)), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 class BareLoop(Subject):
@@ -64,8 +69,10 @@ class BareLoop(Subject):
 
 
 def _inputs(manifest: Manifest, n: int) -> dict[str, Any]:
-    assert manifest.prior is not None
+    spec = manifest.graphs["decode"]
+    if manifest.prior is None or {tensor.name for tensor in spec.inputs} - {"z", "label"}:
+        raise BenchmarkError(f"model {manifest.name!r} does not draw from a prior and a label alone; choose another")
     inputs: dict[str, Any] = {"z": latents(manifest.prior, seed=0, start=0, n=n)}
-    if manifest.graphs["decode"].input("label"):
+    if spec.input("label"):
         inputs["label"] = np.asarray(labels(len(manifest.labels or []), seed=0, start=0, n=n))
     return inputs

@@ -1,10 +1,9 @@
-"""From rounds to a table: every figure as a ratio to the bare loop of the same round, and the median of those."""
+"""From rounds to a table: every figure beside its ratio to the bare loop of the same round, medians of all rounds."""
 
 import os
 import platform
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -15,76 +14,48 @@ from benchmarks.subject import Sample, Subject
 
 _BLOCK = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- end of results -->)", re.S)
 _LIBRARIES = ("onnxruntime", "numpy", "fastapi", "uvicorn", "uvloop", "pillow")
+_COLUMNS = [
+    "subject",
+    "images a request",
+    "images/s",
+    "speed to bare",
+    "CPU ms an image",
+    "cost to bare",
+    "p50 ms",
+    "p99 ms",
+]
 
 
-@dataclass(frozen=True)
-class Row:
-    """What the rounds of one subject came to; all are medians over the rounds.
-
-    Attributes:
-        subject: Its name.
-        images: Images per request.
-        throughput: Images per second.
-        cpu_ms: CPU milliseconds per image.
-        p50_ms, p99_ms: Latency of a request.
-        speed: Throughput over that of the baseline in the same round.
-        cost: CPU time per image, likewise.
-    """
-
-    subject: str
-    images: int
-    throughput: float
-    cpu_ms: float
-    p50_ms: float
-    p99_ms: float
-    speed: float
-    cost: float
+def table(groups: Sequence[Sequence[Subject]], samples: Mapping[Subject, Sequence[Sample]]) -> str:
+    """Markdown; the first subject of each group is what the others of the group are held against."""
+    rows = [_COLUMNS, ["---", *["---:"] * (len(_COLUMNS) - 1)]]
+    rows += [row(subject, samples[subject], samples[group[0]]) for group in groups for subject in group]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
 
 
-def summarize(subject: Subject, rounds: Sequence[Sample], baseline: Sequence[Sample]) -> Row:
-    """One row.
+def row(subject: Subject, rounds: Sequence[Sample], baseline: Sequence[Sample]) -> list[str]:
+    """The cells of one subject; ratios are taken within each round, so that a machine that slows down slows both."""
 
-    Args:
-        subject: What was measured.
-        rounds: A sample of each round.
-        baseline: What it is held against, of the same rounds.
-    """
-    pairs = list(zip(rounds, baseline, strict=True))
-    return Row(
+    def ratio(of: Callable[[Sample], float]) -> float:
+        return median(of(one) / of(base) for one, base in zip(rounds, baseline, strict=True))
+
+    def milliseconds(quantile: float) -> float:
+        return 1000 * median(float(np.quantile(one.latencies, quantile)) for one in rounds)
+
+    return [
         subject.name,
-        subject.images,
-        throughput=median(one.throughput for one in rounds),
-        cpu_ms=1000 * median(one.cpu_per_image for one in rounds),
-        p50_ms=1000 * median(float(np.quantile(one.latencies, 0.5)) for one in rounds),
-        p99_ms=1000 * median(float(np.quantile(one.latencies, 0.99)) for one in rounds),
-        speed=median(one.throughput / base.throughput for one, base in pairs),
-        cost=median(one.cpu_per_image / base.cpu_per_image for one, base in pairs),
-    )
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Markdown."""
-    lines = [
-        "| subject | images a request | images/s | × bare | CPU ms an image | × bare | p50 ms | p99 ms |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        str(subject.images),
+        f"{median(one.throughput for one in rounds):.0f}",
+        f"{ratio(lambda one: one.throughput):.2f}",
+        f"{1000 * median(one.cpu_per_image for one in rounds):.3f}",
+        f"{ratio(lambda one: one.cpu_per_image):.2f}",
+        f"{milliseconds(0.5):.2f}",
+        f"{milliseconds(0.99):.2f}",
     ]
-    for row in rows:
-        lines.append(
-            f"| {row.subject} | {row.images} | {row.throughput:.0f} | {row.speed:.2f} | {row.cpu_ms:.3f} | "
-            f"{row.cost:.2f} | {row.p50_ms:.2f} | {row.p99_ms:.2f} |"
-        )
-    return "\n".join(lines) + "\n"
 
 
 def conditions(model: str, seconds: float, rounds: int, busy: float) -> str:
-    """Machine, versions and protocol, in words.
-
-    Args:
-        model: `name@version` of what was drawn.
-        seconds: Of each subject in each round.
-        rounds: How many.
-        busy: Load average of the machine before the run.
-    """
+    """Machine, versions and protocol, in words; `busy` is the load average before the run."""
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     return (
         f"{len(os.sched_getaffinity(0))} cores of {_processor()}, load {busy:.2f} before the run; "

@@ -13,22 +13,18 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from benchmarks.load import Request, drive, post
-from benchmarks.subject import Sample, Subject
+from benchmarks.load import drive
+from benchmarks.subject import BenchmarkError, Sample, Subject
 
 _SHUTDOWN_S = 60.0
 
 
-class ServerError(Exception):
-    """The service did not start."""
-
-
 @contextlib.contextmanager
-def serving(store: Path) -> Iterator[tuple[psutil.Process, str, int]]:
-    """`python -m service`: its process, host and port; stopped by SIGTERM.
+def serving(store: Path) -> Iterator[tuple[psutil.Process, tuple[str, int]]]:
+    """`python -m service`: its process, and its host and port; stopped by SIGTERM.
 
     Raises:
-        ServerError: If it does not start.
+        BenchmarkError: If it does not start.
     """
     own = {name: value for name, value in os.environ.items() if not name.startswith("GENSERVE_")}
     running = subprocess.Popen(
@@ -42,49 +38,44 @@ def serving(store: Path) -> Iterator[tuple[psutil.Process, str, int]]:
         assert running.stdout is not None
         line = running.stdout.readline()
         if " on http://" not in line:
-            raise ServerError(f"the service did not start on {store}; `GENSERVE_STORE={store} make serve` says why")
+            raise BenchmarkError(f"the service did not start on {store}; `GENSERVE_STORE={store} make serve` says why")
         where = urlsplit(line.split(" on ")[1].split()[0])
-        assert where.hostname is not None
-        assert where.port is not None
-        yield psutil.Process(running.pid), where.hostname, where.port
+        yield psutil.Process(running.pid), (str(where.hostname), int(where.port or 0))
     finally:
         running.send_signal(signal.SIGTERM)
         running.communicate(timeout=_SHUTDOWN_S)
 
 
 class Server(Subject):
-    """A server under a load of equal requests.
+    """A server that answers `request` with so many images; the CPU time of `process` and its children counts."""
 
-    Args:
-        name: Of the row.
-        process: Whose CPU time counts, with that of its children.
-        request: Sent again and again.
-        images: Images that it asks for.
-        connections: That are open at once.
-    """
-
-    def __init__(self, name: str, process: psutil.Process, request: Request, images: int, connections: int) -> None:
-        self.name = name
+    def __init__(
+        self,
+        name: str,
+        process: psutil.Process,
+        address: tuple[str, int],
+        request: bytes,
+        images: int,
+        connections: int,
+    ) -> None:
+        self.name = f"{name}, {connections} connection{'s' if connections > 1 else ''}"
         self.images = images
         self._process = process
-        self._request = request
-        self._connections = connections
+        self._load = (*address, request, connections)
 
     def measure(self, seconds: float) -> Sample:
         """See `Subject`."""
         cpu, start = _cpu_seconds(self._process), time.perf_counter()
-        latencies = drive(self._request, self._connections, seconds)
+        latencies = drive(*self._load, seconds)
         took, used = time.perf_counter() - start, _cpu_seconds(self._process) - cpu
         return Sample(self.images * len(latencies), took, used, latencies)
 
 
-def sampling(
-    process: psutil.Process, host: str, port: int, model: str, accept: str, images: int, connections: int
-) -> Server:
-    """POST /sample of our service."""
+def sample_request(model: str, images: int, accept: str) -> bytes:
+    """POST /sample of our service, as it goes over the wire."""
     body = json.dumps({"model": model, "n": images, "seed": 7}).encode()
-    name = f"/sample, {accept.partition('/')[2]}, {connections} connection{'s' if connections > 1 else ''}"
-    return Server(name, process, post(host, port, "/sample", accept, body), images, connections)
+    head = f"Host: bench\r\nAccept: {accept}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    return f"POST /sample HTTP/1.1\r\n{head}\r\n\r\n".encode() + body
 
 
 def _cpu_seconds(process: psutil.Process) -> float:

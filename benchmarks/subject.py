@@ -4,6 +4,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 
+class BenchmarkError(Exception):
+    """Nothing that means anything can be measured; the message says why."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """One round of one subject.
@@ -32,7 +36,7 @@ class Sample:
 
 
 class Subject(ABC):
-    """One row of the table. Another server is another `Service`-like subject beside the rest.
+    """One row of the table: a loop here, or a server in a process of its own, ours or another.
 
     Attributes:
         name: Of the row.

@@ -103,7 +103,7 @@ async def _supervise(request: Request, deadline: float | None, work: Coroutine[A
         leaving.cancel()
         if not working.done():
             working.cancel()
-            await asyncio.wait((working,))
+            await asyncio.gather(working, return_exceptions=True)  # what it still raises, nobody needs to hear
 
 
 async def _left(receive: Callable[[], Awaitable[Any]]) -> None:

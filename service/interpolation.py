@@ -10,6 +10,7 @@ from bundle.errors import LatentError
 Latent = NDArray[np.float32]
 Method = Literal["slerp", "lerp"]
 
+_LARGEST = float(np.finfo(np.float32).max)
 _FLAT = 1e-6  # below this sine of the angle the quotients of slerp lose their digits
 
 
@@ -32,7 +33,7 @@ def slerp(start: Latent, end: Latent, weight: float) -> Latent:
         weight: 0 gives `start`, 1 gives `end`.
 
     Raises:
-        LatentError: If the shapes differ or a code is all zeros.
+        LatentError: If the shapes differ, a code is all zeros, or the arc leaves the range of float32.
 
     Parallel and opposite codes define no arc; the result is then linear, never NaN.
     """
@@ -46,7 +47,12 @@ def slerp(start: Latent, end: Latent, weight: float) -> Latent:
     sine = np.sin(angle)
     if sine < _FLAT:
         return lerp(start, end, weight)
-    return np.asarray((np.sin((1 - weight) * angle) * a + np.sin(weight * angle) * b) / sine, dtype=np.float32)
+    point = (np.sin((1 - weight) * angle) * a + np.sin(weight * angle) * b) / sine
+    if np.abs(point).max() > _LARGEST:  # nearly opposite codes of very different lengths
+        raise LatentError(
+            'the way from one code to the next leaves the range of float32; send smaller ones, or use "lerp"'
+        )
+    return np.asarray(point, dtype=np.float32)
 
 
 def path(waypoints: NDArray[np.float32], steps: int, method: Method, loop: bool) -> NDArray[np.float32]:
@@ -66,7 +72,7 @@ def path(waypoints: NDArray[np.float32], steps: int, method: Method, loop: bool)
         Shape (steps, latent_dim).
 
     Raises:
-        LatentError: If the method is slerp and a waypoint is all zeros.
+        LatentError: If the method is slerp and a waypoint is all zeros, or the arc leaves the range of float32.
     """
     between = slerp if method == "slerp" else lerp
     points = [*waypoints, waypoints[0]] if loop else list(waypoints)

@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from training.errors import CheckpointError
 
 State = dict[str, Any]
 _FREE = ("checkpoint_minutes", "picture_epochs")
+_FREE_DATA = ("labels", "licence", "attribution")  # labels that matter are in the hash
 
 
 @dataclass
@@ -27,7 +29,7 @@ class Checkpoint:
         networks, ema: State of the networks and of their average.
         optimizers: State of each optimiser by name.
         global_random, generator: States of torch's own generator and of the family's.
-        data: Hash of the training images and labels.
+        data: Hash of the training images, and of their labels where the family takes them.
     """
 
     recipe: dict[str, Any]
@@ -51,8 +53,10 @@ class Checkpoint:
         aside.rename(path)
 
     @classmethod
-    def load(cls, path: Path, recipe: dict[str, Any], data: str) -> "Checkpoint | None":
-        """The checkpoint of a recipe and of data with this hash; None where there is none yet.
+    def load(cls, path: Path, recipe: dict[str, Any], data: Collection[str], defaults: State) -> "Checkpoint | None":
+        """The checkpoint of a recipe and of data with one of these hashes; None where there is none yet.
+
+        `defaults` are those of the recipe's `[model]`: a key that is younger than the checkpoint had this effect.
 
         Raises:
             CheckpointError: If the file cannot be read, or belongs to another recipe or to other data.
@@ -67,12 +71,14 @@ class Checkpoint:
         except Exception as error:  # zipfile, pickle and torch have many errors for damaged bytes, and no common base
             reason = str(error).partition("\n")[0]
             raise CheckpointError(f"{path} cannot be read ({reason}); remove it, or train with --restart") from error
-        changed = ", ".join(_differences(_binding(found.recipe), _binding(recipe)))
+        changed = ", ".join(
+            _differences(_binding({**found.recipe, "model": {**defaults, **found.recipe["model"]}}), _binding(recipe))
+        )
         if changed:
             raise CheckpointError(
                 f"{path} belongs to a recipe that differs in {changed}; train with --restart, or undo the change"
             )
-        if found.data not in (None, data):
+        if found.data is not None and found.data not in data:
             raise CheckpointError(f"{path} belongs to a run on other images or labels; train with --restart")
         return found
 
@@ -81,8 +87,10 @@ def _binding(recipe: dict[str, Any]) -> dict[str, Any]:
     """What of a recipe the weights depend on: a run may be made longer, measured or stored in another way."""
     train = {key: value for key, value in recipe["train"].items() if key not in _FREE}
     if train["lr_schedule"] == "constant":
-        del train["epochs"], train["rounds"]
-    return {"train": train, **{key: recipe[key] for key in ("name", "family", "seed", "data", "model")}}
+        train.pop("epochs", None)
+        train.pop("rounds", None)
+    data = {key: value for key, value in recipe["data"].items() if key not in _FREE_DATA}
+    return {"train": train, "data": data, **{key: recipe[key] for key in ("name", "family", "seed", "model")}}
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

@@ -18,7 +18,7 @@ from training.data.stream import Batch, BatchStream
 from training.ema import Ema
 from training.errors import CheckpointError, DivergedError
 from training.families.base import Family, Player, Stage
-from training.recipe import Recipe, resolved
+from training.recipe import Recipe, defaults, resolved
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Loop:
             for name, adam in family.optimizers().items()
         }
         self.ema = Ema(family.networks, train.ema)
-        self.data_sha256 = content_sha256(data)
+        self.data_sha256 = content_sha256(data if family.label_names else ImageSet(data.images))
         self.stream = BatchStream(data, train.batch_size, self.recipe.seed)
         self.rounds = train.total_rounds(len(data))
         self.round = 0
@@ -124,7 +124,9 @@ class Loop:
         return self.folder / "checkpoint.pt"
 
     def _resume(self) -> None:
-        found = Checkpoint.load(self.checkpoint_path, resolved(self.recipe), self.data_sha256)
+        hashes = {self.data_sha256, content_sha256(self.stream.data)}  # older checkpoints hash unused labels too
+        young = defaults(type(self.family.recipe))
+        found = Checkpoint.load(self.checkpoint_path, resolved(self.recipe), hashes, young)
         if found is None:
             return
         self.round, self.seconds, self.stream.position = found.round, found.seconds, found.position

@@ -8,9 +8,11 @@ from collections import deque
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from training.averaged import averaged_family, draw
 from training.loop import Loop, Progress
@@ -31,13 +33,13 @@ class Display:
         self.console = Console(file=sys.stderr)
         self.bar = Bar(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[status]}"),
-            TimeElapsedColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
+            expand=True,
         )
+        self.terms = Text(style="dim")
+        self.live = Live(Group(self.bar, self.terms), console=self.console, refresh_per_second=4)
         self.task: TaskID = self.bar.add_task(loop.recipe.name, total=loop.rounds, completed=loop.round, status="")
         self.times: deque[tuple[int, float]] = deque(maxlen=_WINDOW)
         self.shown = 0.0
@@ -48,13 +50,14 @@ class Display:
         self.scalars = (loop.folder / "scalars.jsonl").open("a")
 
     def __enter__(self) -> Self:
-        self.bar.start()
+        if self.console.is_terminal:
+            self.live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.bar.stop()
+        self.live.stop()
         self.scalars.close()
 
     def __call__(self, progress: Progress) -> None:
@@ -71,15 +74,16 @@ class Display:
         speed = self.images_per_second()
         left = (progress.rounds - progress.round) * self.loop.recipe.train.batch_size / speed if speed else 0.0
         scalars = progress.scalars()
-        terms = " ".join(f"{name} {value:.4g}" for name, value in scalars.items())
-        status = f"{speed:.0f} images/s, {_clock(left)} left, {terms}"
+        terms = "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
+        status = f"{speed:.0f} images/s, {_clock(left)} left"
         self.bar.update(self.task, completed=progress.round, status=status)
+        self.terms.plain = terms
         record = {"round": progress.round, "stage": progress.stage, "seconds": round(progress.seconds, 1)}
         self.scalars.write(json.dumps({**record, "images_per_s": round(speed, 1), **scalars}) + "\n")
         self.scalars.flush()
         if not self.console.is_terminal and now - self.line > _LINE_EVERY_S:
             self.line = now
-            _log.info("round %d of %d: %s", progress.round, progress.rounds, status)
+            _log.info("round %d of %d: %s, %s", progress.round, progress.rounds, status, terms)
 
     def images_per_second(self) -> float:
         """Training images per second over the latest rounds; 0 before the second round."""

@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from bundle.errors import LatentError
 from service.interpolation import Latent, Method, lerp, path, slerp
+from tests.service.support import Client
 
 codes = arrays(np.float32, 5, elements=st.floats(-100, 100, width=32))
 weights = st.floats(0, 1)
@@ -100,3 +101,11 @@ def test_straight_path_is_evenly_spaced() -> None:
 def test_waypoint_of_zeros_is_refused_even_if_every_frame_misses_its_arc() -> None:
     with pytest.raises(LatentError, match="zeros"):
         path(np.array([[0.0, 0.0], [1.0, 0.0]], np.float32), 2, "slerp", loop=False)
+
+
+def test_arc_that_leaves_float32_is_refused(client: Client) -> None:
+    ends = {"from": {"latent": [3e38] + [0.0] * 7}, "to": {"latent": [-1.0, 1e-3] + [0.0] * 6}}
+    response = client.post("/interpolate", ends | {"method": "slerp"})
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_latents")
+    assert "float32" in response.json()["detail"]
+    assert client.post("/interpolate", ends | {"method": "lerp"}).status_code == 200

@@ -73,9 +73,23 @@ def test_impossible_value_is_named_with_what_came(override: str, message: str, p
 
 
 def test_missing_key_is_named(tmp_path: Path) -> None:
-    (tmp_path / "short.toml").write_text(TEXT.replace("epochs = 1", ""))
-    with pytest.raises(RecipeError, match=r"short\.toml: key 'train\.epochs' is missing"):
+    (tmp_path / "short.toml").write_text(TEXT.replace('family = "vae"', ""))
+    with pytest.raises(RecipeError, match=r"short\.toml: key 'family' is missing"):
         read_recipe(tmp_path / "short.toml")
+
+
+@pytest.mark.parametrize(("overrides", "found"), [(["train.rounds=3"], 3), ([], 16)])
+def test_length_is_given_in_epochs_or_in_rounds(overrides: list[str], found: int, path: Path) -> None:
+    if overrides:
+        path.write_text(TEXT.replace("epochs = 1", ""))
+    assert read_recipe(path, overrides).train.total_rounds(2048) == found
+
+
+@pytest.mark.parametrize(("epochs", "rounds"), [("epochs = 1", ["train.rounds=3"]), ("", [])])
+def test_length_is_given_once(epochs: str, rounds: list[str], path: Path) -> None:
+    path.write_text(TEXT.replace("epochs = 1", epochs))
+    with pytest.raises(RecipeError, match="set one of the two"):
+        read_recipe(path, rounds)
 
 
 @pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe", None])

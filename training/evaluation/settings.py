@@ -18,4 +18,4 @@ class EvaluationSettings(BaseModel):
     reconstruction_images: int = Field(default=10_000, ge=2, description="test images to encode and decode")
     discriminator_images: int = Field(default=2_000, ge=2, description="images of each kind shown to a discriminator")
     neighbour_images: int = Field(default=1_000, ge=1, description="samples whose nearest training image is searched")
-    probe_images: int = Field(default=300_000, ge=2, description="images that the probe sees in its training")
+    probe_images: int = Field(default=300_000, ge=256, description="images that the probe sees in its training")

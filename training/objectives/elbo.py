@@ -43,7 +43,9 @@ def kl_to_standard_normal(mean: Tensor, logvar: Tensor) -> Tensor:
 
 def bernoulli_log_likelihood(x: Tensor, logits: Tensor) -> Tensor:
     """log p(x) in nats of pixels in [0, 1] under Bernoulli logits; (n, c, h, w) each → (n,)."""
-    return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
+    # Written out, as torch's own exports to ONNX as log(sigmoid), which is -inf at logits that a trained model reaches.
+    surprise = F.relu(logits) - logits * x + torch.log1p((-logits.abs()).exp())
+    return -surprise.flatten(1).sum(1)
 
 
 def gaussian_log_likelihood(x: Tensor, mean: Tensor, log_sigma: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from bundle.hashing import record
 from bundle.optional import OptionalFiles, write_optional
 from bundle.store import Bundle
 from service.catalog import Catalog
-from service.errors import ModelUnavailableError, StartupError
+from service.errors import ModelRefusedError, StartupError
 from service.settings import Settings
 from tests.service.engine.fakes import Array, run
 from tests.support.bundles import publish, spoil
@@ -95,7 +95,7 @@ def test_provider_says_torch_and_the_device(bundle: Bundle) -> None:
 def refused_with(bundle: Bundle, reason: str) -> None:
     async def main() -> None:
         catalog = await Catalog.open(settings(bundle))
-        with pytest.raises(ModelUnavailableError, match=reason):
+        with pytest.raises(ModelRefusedError, match=reason):
             catalog.get("tiny")
         await catalog.close(5)
 
