@@ -43,7 +43,7 @@ class TensorSpec(_Record):
 
 
 class Latency(_Record):
-    """Median CPU time of one run of a graph, one thread, in milliseconds."""
+    """CPU time of one run of a graph, one thread, least of several, in milliseconds."""
 
     batch: int = Field(ge=1)
     milliseconds: float = Field(gt=0)
