@@ -23,7 +23,7 @@ class ModelIdentity(_Answer):
 class ImageMetrics(_Answer):
     """How alike drawing and upload are."""
 
-    psnr: float | None = Field(description="dB; null for equal images")
+    psnr: float = Field(description="dB; for equal images that of an error of one level in one value")
     ssim: float = Field(description="1 for equal images")
 
 

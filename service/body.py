@@ -7,10 +7,10 @@ import orjson
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
 
+from bundle.pixels import from_graph
 from service.errors import BodyTooLargeError, InvalidRequestError, MalformedBodyError, UnsupportedMediaTypeError
 from service.formats.arrays import read_npy
 from service.forms import read_form
-from service.images import from_graph
 from service.workers import Workers
 
 Fields = dict[str, Any]

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bundle.pixels import to_graph
 from service.catalog import Model
 from service.endpoint import Call
-from service.images import Megapixels, Upload, decode_all, to_graph
+from service.images import Megapixels, Upload, decode_all
 from service.plan import check_count, choose_labels, inputs_for
 from service.schemas import Label
 

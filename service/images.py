@@ -74,18 +74,6 @@ def decode_all(uploads: Sequence[Upload], spec: ImageSpec, resize: bool, limits:
     return np.stack([_decode(upload, i, len(uploads), spec, resize, limits) for i, upload in enumerate(uploads)])
 
 
-def to_graph(pixels: Pixels) -> NDArray[np.float32]:
-    """uint8 NHWC to float32 NCHW in [-1, 1]."""
-    scaled = pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
-    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
-
-
-def from_graph(images: NDArray[np.float32]) -> Pixels:
-    """float32 NCHW in [-1, 1] to uint8 NHWC; half-way values go to the even one."""
-    scaled = np.rint((images + np.float32(1)) * np.float32(127.5))
-    return np.ascontiguousarray(np.clip(scaled, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1))
-
-
 def _decode(upload: Upload, i: int, n: int, spec: ImageSpec, resize: bool, limits: Megapixels) -> Pixels:
     try:
         image = _open(upload, limits) if isinstance(upload, bytes) else _from_array(upload, limits)

@@ -50,7 +50,7 @@ class Drawing:
     seed: int | None = None
     start: int = 0
     latents: NDArray[np.float32] | None = None
-    metrics: list[dict[str, float | None]] | None = None
+    metrics: list[dict[str, float]] | None = None
     motion: bool = False
 
 

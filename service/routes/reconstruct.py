@@ -1,12 +1,11 @@
 """POST /reconstruct: images to codes and back."""
 
-import math
-
 import numpy as np
 from fastapi import APIRouter, Request
 from numpy.typing import NDArray
 from starlette.responses import Response
 
+from bundle.similarity import psnr, ssim
 from service.encoding import encode
 from service.endpoint import Call, answer, draw, identity
 from service.formats.negotiation import IMAGE_FORMATS
@@ -14,7 +13,6 @@ from service.formats.render import Drawing
 from service.openapi import describe
 from service.plan import find_model, inputs_for, takes
 from service.schemas import ReconstructRequest
-from service.similarity import psnr, ssim
 
 router = APIRouter()
 
@@ -23,8 +21,7 @@ router = APIRouter()
 async def reconstruct(request: Request) -> Response:
     """Encode images and draw them again from the means of their codes.
 
-    `metrics` compares each drawing with what the model saw of the upload: `psnr` in dB (null for equal images) and
-    `ssim`.
+    `metrics` compares each drawing with what the model saw of the upload: `psnr` in dB and `ssim`.
     """
     return await answer(request, ReconstructRequest, "images", IMAGE_FORMATS, _reconstruct)
 
@@ -43,9 +40,6 @@ async def _reconstruct(call: Call, body: ReconstructRequest) -> Response:
     return await draw(call, model, Drawing(identity(model), pixels, latents=latents, metrics=metrics))
 
 
-def _compare(uploads: NDArray[np.uint8], drawn: NDArray[np.uint8]) -> list[dict[str, float | None]]:
-    found: list[dict[str, float | None]] = []
-    for image, other in zip(uploads, drawn, strict=True):
-        ratio = psnr(image, other)
-        found.append({"psnr": ratio if math.isfinite(ratio) else None, "ssim": ssim(image, other)})
-    return found
+def _compare(uploads: NDArray[np.uint8], drawn: NDArray[np.uint8]) -> list[dict[str, float]]:
+    pairs = zip(psnr(uploads, drawn).tolist(), ssim(uploads, drawn).tolist(), strict=True)
+    return [{"psnr": ratio, "ssim": likeness} for ratio, likeness in pairs]

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bundle.manifest import ImageSpec
+from bundle.pixels import from_graph, to_graph
 from service.errors import ImageError
-from service.images import Megapixels, decode_all, from_graph, to_graph
+from service.images import Megapixels, decode_all
 from tests.service.support import Pixels, file_of, picture
 
 GREY = ImageSpec(channels=1, height=12, width=10)

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from bundle.pixels import to_graph
 from training.data.dataset import ImageSet
 from training.evaluation.estimates import Estimate, mean_over_images
-from training.evaluation.images import to_graph
 from training.evaluation.sampling import BATCH, Sampler, rows_of, slices, with_label
 from training.onnx_graph import OnnxGraph
 

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bundle.philox import uniforms
+from bundle.pixels import to_graph
 from bundle.priors import Normal
 from training.evaluation.estimates import Estimate, mean_over_images
-from training.evaluation.images import Images, to_graph
+from training.evaluation.images import Images
 from training.evaluation.sampling import Labels, rows_of, slices, with_label
 from training.onnx_graph import OnnxGraph
 

@@ -16,9 +16,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from bundle.pixels import to_graph
 from training.data.dataset import Dataset, ImageSet
 from training.evaluation.files import write_atomically
-from training.evaluation.images import Images, to_graph
+from training.evaluation.images import Images
 from training.evaluation.probe_training import ProbeRecipe, Turns, train_probe
 from training.onnx_graph import OnnxGraph
 

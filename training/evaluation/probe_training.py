@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bundle.manifest import TensorSpec
+from bundle.pixels import to_graph
 from training.data.dataset import ImageSet
-from training.evaluation.images import Images, to_graph
+from training.evaluation.images import Images
 from training.export.onnx_file import to_onnx
 from training.export.prepare import prepared
 from training.families.base import Graph

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bundle.pixels import to_graph
+from bundle.similarity import psnr, ssim
 from training.evaluation.estimates import Estimate, mean_over_images
-from training.evaluation.images import Images, to_graph
+from training.evaluation.images import Images
 from training.evaluation.probe import Probe
 from training.evaluation.sampling import BATCH, Labels, rows_of, slices, stored_pixels, with_label
-from training.evaluation.similarity import psnr, ssim
 from training.onnx_graph import OnnxGraph
 
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from bundle.latents import latents
 from bundle.philox import labels as seeded_labels
+from bundle.pixels import from_graph
 from bundle.priors import Prior
-from training.evaluation.images import Images, from_graph
+from training.evaluation.images import Images
 from training.onnx_graph import OnnxGraph
 
 Labels = NDArray[np.int64]

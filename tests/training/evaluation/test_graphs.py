@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bundle.latents import latents
+from bundle.pixels import from_graph, to_graph
 from bundle.priors import Normal
 from tests.training.evaluation.tiny_graphs import (
     CLASSES,
@@ -16,7 +17,6 @@ from tests.training.evaluation.tiny_graphs import (
     squares,
 )
 from training.evaluation.discriminator import mean_fake, mean_real
-from training.evaluation.images import from_graph, to_graph
 from training.evaluation.reconstruction import compare, reconstructions
 from training.evaluation.sampling import Sampler
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from bundle.pixels import to_graph
 from tests.training.evaluation.tiny_graphs import LATENT, SIDE, exact_score, linear_gaussian
 from training.evaluation import likelihood
-from training.evaluation.images import to_graph
 from training.evaluation.likelihood import binarized, exact_log_likelihood, likelihood_bounds, log_weights
 
 IMAGES = np.random.default_rng(0).integers(60, 200, size=(40, SIDE, SIDE, 1), dtype=np.uint8)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from training.evaluation.similarity import psnr, ssim
+from bundle.similarity import psnr, ssim
 
 
 def noisy_pair(height, width, channels, n=3):
