@@ -2,7 +2,6 @@
 
 import os
 import zipfile
-from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ class Checkpoint:
     optimizers: dict[str, State]
     global_random: Tensor
     generator: Tensor
-    data: str | None = None  # older checkpoints do not say
+    data: str
 
     def save(self, path: Path) -> None:
         """Write aside, flush, rename: a kill at any moment leaves the old file or the new one."""
@@ -53,10 +52,8 @@ class Checkpoint:
         aside.rename(path)
 
     @classmethod
-    def load(cls, path: Path, recipe: dict[str, Any], data: Collection[str], defaults: State) -> "Checkpoint | None":
-        """The checkpoint of a recipe and of data with one of these hashes; None where there is none yet.
-
-        `defaults` are those of the recipe's `[model]`: a key that is younger than the checkpoint had this effect.
+    def load(cls, path: Path, recipe: dict[str, Any], data: str) -> "Checkpoint | None":
+        """The checkpoint of a recipe and of data with this hash; None where there is none yet.
 
         Raises:
             CheckpointError: If the file cannot be read, or belongs to another recipe or to other data.
@@ -71,14 +68,12 @@ class Checkpoint:
         except Exception as error:  # zipfile, pickle and torch have many errors for damaged bytes, and no common base
             reason = str(error).partition("\n")[0]
             raise CheckpointError(f"{path} cannot be read ({reason}); remove it, or train with --restart") from error
-        changed = ", ".join(
-            _differences(_binding({**found.recipe, "model": {**defaults, **found.recipe["model"]}}), _binding(recipe))
-        )
+        changed = ", ".join(_differences(_binding(found.recipe), _binding(recipe)))
         if changed:
             raise CheckpointError(
                 f"{path} belongs to a recipe that differs in {changed}; train with --restart, or undo the change"
             )
-        if found.data is not None and found.data not in data:
+        if found.data != data:
             raise CheckpointError(f"{path} belongs to a run on other images or labels; train with --restart")
         return found
 
@@ -87,8 +82,7 @@ def _binding(recipe: dict[str, Any]) -> dict[str, Any]:
     """What of a recipe the weights depend on: a run may be made longer, measured or stored in another way."""
     train = {key: value for key, value in recipe["train"].items() if key not in _FREE}
     if train["lr_schedule"] == "constant":
-        train.pop("epochs", None)
-        train.pop("rounds", None)
+        del train["epochs"], train["rounds"]
     data = {key: value for key, value in recipe["data"].items() if key not in _FREE_DATA}
     return {"train": train, "data": data, **{key: recipe[key] for key in ("name", "family", "seed", "model")}}
 

@@ -18,7 +18,7 @@ from training.data.stream import Batch, BatchStream
 from training.ema import Ema
 from training.errors import CheckpointError, DivergedError
 from training.families.base import Family, Player, Stage
-from training.recipe import Recipe, defaults, resolved
+from training.recipe import Recipe, resolved
 
 _log = logging.getLogger(__name__)
 
@@ -124,9 +124,7 @@ class Loop:
         return self.folder / "checkpoint.pt"
 
     def _resume(self) -> None:
-        hashes = {self.data_sha256, content_sha256(self.stream.data)}  # older checkpoints hash unused labels too
-        young = defaults(type(self.family.recipe))
-        found = Checkpoint.load(self.checkpoint_path, resolved(self.recipe), hashes, young)
+        found = Checkpoint.load(self.checkpoint_path, resolved(self.recipe), self.data_sha256)
         if found is None:
             return
         self.round, self.seconds, self.stream.position = found.round, found.seconds, found.position
@@ -134,11 +132,7 @@ class Loop:
             self.family.networks.load_state_dict(found.networks)
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(found.optimizers[name])
-        except (
-            RuntimeError,
-            ValueError,
-            KeyError,
-        ) as error:  # the data has other shapes or classes, or the code moved on
+        except (RuntimeError, ValueError, KeyError) as error:  # the code has moved on
             raise CheckpointError(
                 f"{self.checkpoint_path} has other networks; train with --restart: {error}"
             ) from error

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import to_jsonable_python
 
 from bundle.manifest import NAME
 from training.errors import RecipeError
@@ -118,13 +117,6 @@ def check_table(model: type[Model], table: dict[str, Any], where: str) -> Model:
 def resolved(recipe: Recipe) -> dict[str, Any]:
     """The recipe with all defaults written out, as plain JSON values."""
     return dict(json.loads(recipe.model_dump_json()))
-
-
-def defaults(model: type[BaseModel]) -> dict[str, Any]:
-    """Keys of a table that may be left out, with what they then are, as plain JSON values."""
-    optional = {key: field for key, field in model.model_fields.items() if not field.is_required()}
-    values = {key: field.get_default(call_default_factory=True) for key, field in optional.items()}
-    return dict(json.loads(json.dumps(to_jsonable_python(values))))
 
 
 def _explain(model: type[BaseModel], problem: Any, where: str) -> str:
