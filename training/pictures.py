@@ -23,6 +23,9 @@ def grid(pixels: NDArray[np.uint8], columns: int | None = None) -> Image.Image:
 
 
 def save_grid(path: Path, pixels: NDArray[np.uint8], columns: int | None = None) -> None:
-    """Write a grid as PNG."""
+    """Write a grid as PNG; colours as a palette of 256, which is enough to look at and a third of the size."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    grid(pixels, columns).save(path, optimize=True)
+    picture = grid(pixels, columns)
+    if picture.mode == "RGB":
+        picture = picture.quantize(256, method=Image.Quantize.MEDIANCUT)
+    picture.save(path, optimize=True)

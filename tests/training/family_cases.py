@@ -68,6 +68,7 @@ CASES: dict[str, Case] = {
     "vae-fixed-sigma": _vae({**_VAE, "likelihood": "gaussian", "sigma": 0.3}, twin="vae-conv-bernoulli"),
     "beta-vae": _vae({**_MLP_VAE, "beta": 4.0}, twin="vae-mlp-gaussian", train={"lr_schedule": "linear"}),
     "vae-conditional": _vae({**_VAE, "conditional": True}),
+    "vae-batch-norm": _vae({**_VAE, "batch_norm": True}),
     "vae-bfloat16": _vae(_VAE, twin="vae-conv-bernoulli", train={"precision": "bfloat16"}),
     "ae-mixture": _vae({**_VAE, "noise": False, "beta": 0, "prior": "mixture", "mixture_components": 2}, score=False),
     "ae-without-prior": _vae({**_MLP_VAE, "noise": False, "beta": 0, "prior": "none"}, score=False, twin="ae-mixture"),

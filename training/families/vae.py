@@ -45,6 +45,7 @@ class VaeRecipe(Table):
     hidden: list[Width] = Field(
         [256], min_length=1
     )  # conv: the one linear layer beside the code; mlp: from the image inwards
+    batch_norm: bool = False  # conv: behind the convolutions; its averages are part of the exported weights
     likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
     binarize: bool = False  # bernoulli: pixels are drawn as 0 or 1 anew in each batch
     sigma: float | None = Field(None, gt=0)  # gaussian: of a pixel in [-1, 1]; left out, it is learned
@@ -120,8 +121,10 @@ class Vae(Family):
         encoder: Encoder
         decoder: Decoder
         if recipe.network == "conv":
-            encoder = conv_encoder(image, recipe.channels, recipe.hidden[0], outputs, self.classes)
-            decoder = conv_decoder(image, recipe.channels, recipe.hidden[0], recipe.latent_dim, self.classes)
+            encoder = conv_encoder(image, recipe.channels, recipe.hidden[0], outputs, self.classes, recipe.batch_norm)
+            decoder = conv_decoder(
+                image, recipe.channels, recipe.hidden[0], recipe.latent_dim, self.classes, recipe.batch_norm
+            )
         else:
             encoder = mlp_encoder(image, recipe.hidden, outputs, self.classes)
             decoder = mlp_decoder(image, recipe.hidden, recipe.latent_dim, self.classes)
@@ -230,6 +233,8 @@ def build(context: Context) -> Vae:
         raise RecipeError("[model]: with beta = 0 nothing makes the codes normal; set prior = 'mixture' or 'none'")
     if recipe.binarize and recipe.likelihood != "bernoulli":
         raise RecipeError("[model]: binarize = true needs likelihood = 'bernoulli'")
+    if recipe.network == "mlp" and recipe.batch_norm:
+        raise RecipeError("[model]: batch_norm = true is for network = 'conv'")
     if recipe.network == "conv" and len(recipe.hidden) != 1:
         raise RecipeError(f"[model]: hidden is {recipe.hidden}; a convolutional model takes one width")
     return Vae(context, recipe)

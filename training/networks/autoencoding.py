@@ -47,18 +47,22 @@ def beside_label(features: Tensor, label: Tensor | None, classes: int) -> Tensor
     return torch.cat([features, one_hot], dim=1)
 
 
-def conv_encoder(image: tuple[int, int, int], channels: int, hidden: int, outputs: int, classes: int) -> Encoder:
+def conv_encoder(
+    image: tuple[int, int, int], channels: int, hidden: int, outputs: int, classes: int, batch_norm: bool
+) -> Encoder:
     """Strided convolutions, then two linear layers."""
     pyramid = Pyramid.of(image, channels)
-    return Encoder(DownNetwork(pyramid, "none", nn.ReLU), pyramid.features, hidden, outputs, classes)
+    return Encoder(
+        DownNetwork(pyramid, "batch" if batch_norm else "none", nn.ReLU), pyramid.features, hidden, outputs, classes
+    )
 
 
-def conv_decoder(image: tuple[int, int, int], channels: int, hidden: int, latent_dim: int, classes: int) -> Decoder:
+def conv_decoder(
+    image: tuple[int, int, int], channels: int, hidden: int, latent_dim: int, classes: int, batch_norm: bool
+) -> Decoder:
     """A linear layer, then transposed convolutions."""
     pyramid = Pyramid.of(image, channels)
-    body = nn.Sequential(
-        nn.Linear(latent_dim + classes, hidden), nn.ReLU(), UpNetwork(hidden, pyramid, batch_norm=False)
-    )
+    body = nn.Sequential(nn.Linear(latent_dim + classes, hidden), nn.ReLU(), UpNetwork(hidden, pyramid, batch_norm))
     return Decoder(body, classes)
 
 
