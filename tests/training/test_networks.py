@@ -25,9 +25,12 @@ def test_pyramid_halves_down_to_four_and_doubles_the_channels(side: int, levels:
 def test_networks_take_images_that_are_not_square_and_answer_in_their_shapes(classes: int) -> None:
     n, label = 3, torch.tensor([0, 4, 2]) if classes else None
     image, z = torch.randn(n, *IMAGE), torch.randn(n, 6)
-    for encoder in (conv_encoder(IMAGE, 4, 8, 12, classes), mlp_encoder(IMAGE, [9, 8, 7], 12, classes)):
+    for encoder in (
+        conv_encoder(IMAGE, 4, 8, 12, classes, batch_norm=True),
+        mlp_encoder(IMAGE, [9, 8, 7], 12, classes),
+    ):
         assert encoder(image, label).shape == (n, 12)
-    for decoder in (conv_decoder(IMAGE, 4, 8, 6, classes), mlp_decoder(IMAGE, [9, 8], 6, classes)):
+    for decoder in (conv_decoder(IMAGE, 4, 8, 6, classes, batch_norm=True), mlp_decoder(IMAGE, [9, 8], 6, classes)):
         assert decoder(z, label).shape == (n, *IMAGE)
     assert conv_generator(IMAGE, 6, 4, classes)(z, label).shape == (n, *IMAGE)
     for discriminator in (
@@ -41,8 +44,8 @@ def test_label_changes_the_answer_of_every_conditional_network() -> None:
     torch.manual_seed(0)
     image, z, a, b = torch.randn(1, *IMAGE), torch.randn(1, 6), torch.tensor([1]), torch.tensor([3])
     networks: list[tuple[nn.Module, Tensor]] = [
-        (conv_encoder(IMAGE, 4, 8, 12, 5), image),
-        (conv_decoder(IMAGE, 4, 8, 6, 5), z),
+        (conv_encoder(IMAGE, 4, 8, 12, 5, batch_norm=False), image),
+        (conv_decoder(IMAGE, 4, 8, 6, 5, batch_norm=False), z),
         (conv_generator(IMAGE, 6, 4, 5), z),
         (conv_discriminator(IMAGE, 4, "spectral", 5), image),
     ]
