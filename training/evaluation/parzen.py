@@ -20,7 +20,7 @@ from training.evaluation.kmeans import cached_kmeans_centres
 
 log = logging.getLogger(__name__)
 
-SIGMAS = tuple(float(sigma) for sigma in np.logspace(-1, 0, 10))  # the GAN paper's grid
+SIGMAS = tuple(float(sigma) for sigma in np.logspace(-1, 0, 10))  # the paper does not print its grid
 VALIDATION_IMAGES = 1_000  # the GAN paper's number
 HELD_OUT = 6  # a sixth of the training images is for validation, which is MNIST's customary 10,000 of 60,000
 KMEANS_ITERATIONS = 5
