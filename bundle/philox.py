@@ -6,6 +6,8 @@ https://doi.org/10.1145/2063384.2063405.
 
 import hashlib
 import operator
+import threading
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,8 @@ from bundle.errors import LatentError
 
 MAX_SEED = 2**53 - 1  # every JSON reader keeps such an integer whole
 MAX_INDEX = 2**53 - 1
+_WORD = 2**64 - 1
+_UNUSED_BITS = np.uint64(11)
 _WORDS_PER_BLOCK = 4  # Philox 4x64 makes four 64-bit words for each value of its counter
 
 
@@ -40,11 +44,10 @@ def uniforms(seed: int, start: int, n: int, draws: int, stream: str = "z") -> ND
     start = _whole("start", start, 0, MAX_INDEX)
     n = _whole("n", n, 0, MAX_INDEX - start + 1)
     blocks = -(-draws // _WORDS_PER_BLOCK)
-    key = seed | (_stream_key(stream) << 64)
-    generator = np.random.Philox(key=key, counter=start * blocks)  # its first block has the counter after this one
-    words = generator.random_raw(n * blocks * _WORDS_PER_BLOCK)
+    counter = start * blocks  # the generator's first block has the counter after this one
+    words = _generator.words((seed, _stream_key(stream)), counter, n * blocks * _WORDS_PER_BLOCK)
     words = words.reshape(n, blocks * _WORDS_PER_BLOCK)[:, :draws]
-    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53  # the 53 bits that a float64 holds
+    return np.asarray((words >> _UNUSED_BITS) * 2.0**-53)  # the 53 bits that a float64 holds
 
 
 def labels(classes: int, seed: int, start: int, n: int) -> NDArray[np.int64]:
@@ -55,6 +58,8 @@ def labels(classes: int, seed: int, start: int, n: int) -> NDArray[np.int64]:
 
 def _whole(name: str, value: int, smallest: int, largest: int) -> int:
     """The value as Python's own int: numpy's would overflow in the key and the counter."""
+    if type(value) is int and smallest <= value <= largest:
+        return value
     try:
         number = operator.index(value)
     except TypeError:
@@ -64,5 +69,26 @@ def _whole(name: str, value: int, smallest: int, largest: int) -> int:
     return number
 
 
+class _Generator(threading.local):
+    """numpy's Philox, one per thread, set anew for each use: making one takes five times as long."""
+
+    def __init__(self) -> None:
+        self._philox = np.random.Philox(key=0)
+        self._state = self._philox.state
+        self._state["buffer_pos"] = _WORDS_PER_BLOCK  # nothing is left over from an earlier block
+        self._counter: NDArray[np.uint64] = self._state["state"]["counter"]
+        self._key: NDArray[np.uint64] = self._state["state"]["key"]
+
+    def words(self, key: tuple[int, int], counter: int, n: int) -> NDArray[np.uint64]:
+        self._key[:] = key
+        self._counter[:] = (counter & _WORD, counter >> 64, 0, 0)
+        self._philox.state = self._state
+        return self._philox.random_raw(n)
+
+
+_generator = _Generator()
+
+
+@lru_cache(maxsize=64)
 def _stream_key(stream: str) -> int:
     return int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8], "little")

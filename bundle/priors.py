@@ -226,8 +226,11 @@ def _box_muller(u: Uniforms) -> Uniforms:
     """
     half = u.shape[1] // 2
     radius = np.sqrt(-2 * np.log1p(-u[:, :half]))  # 1 - u is in (0, 1]: the logarithm is finite
-    angle = 2 * np.pi * u[:, half:]
-    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    angle = (2 * np.pi) * u[:, half:]
+    normal = np.empty_like(u)
+    np.multiply(radius, np.cos(angle), out=normal[:, :half])
+    np.multiply(radius, np.sin(angle), out=normal[:, half:])
+    return normal
 
 
 def _categories(u: Uniforms, weights: list[float]) -> NDArray[np.int64]:
