@@ -34,8 +34,8 @@ format: $(VENV)/.dev ## put the code into its one style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev ## the service against bare onnxruntime, in one run
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.dev ## the service against other servers and bare onnxruntime, in one run (needs wrk)
+	$(BIN)/python -m benchmarks compare $(BENCH)
 
 containers: ## build, start, sample and stop the containers (needs a Docker engine)
 	scripts/containers.sh

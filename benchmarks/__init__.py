@@ -1,1 +1,1 @@
-"""The service against the bare runtime under it, on this machine, in one run."""
+"""The service against other servers and the bare runtime, on this machine, in one run; under overload; for long."""

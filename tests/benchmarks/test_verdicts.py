@@ -1,0 +1,53 @@
+"""What an overload and a soak conclude from what they saw."""
+
+import pytest
+
+from benchmarks.arrivals import Answers
+from benchmarks.connection import BROKEN
+from benchmarks.overload import Verdict
+from benchmarks.soak import Holding, verdicts
+
+PEAK, TIMEOUT_MS, BATCH_MS = 100.0, 500.0, 20.0
+GOOD = {200: [0.4] * 950, 503: [0.005] * 2000}
+
+
+def verdict(latencies: dict[int, list[float]]) -> Verdict:
+    """Of ten seconds."""
+    return Verdict(Answers(seconds=10.0, latencies=latencies), PEAK, TIMEOUT_MS, BATCH_MS)
+
+
+def test_goodput_counts_answers_in_time_alone() -> None:
+    found = verdict({200: [0.4] * 950 + [0.6] * 100})
+    assert found.goodput == pytest.approx(0.95)
+
+
+@pytest.mark.parametrize(
+    ("change", "reached"),
+    [
+        ({}, True),
+        ({200: [0.4] * 850}, False),
+        ({200: [*GOOD[200], 0.515]}, True),
+        ({200: [*GOOD[200], 0.525]}, False),
+        ({503: [0.005] * 970 + [0.03] * 30}, False),
+        ({504: [0.5] * 5}, True),
+        ({500: [0.1]}, False),
+        ({BROKEN: [0.1]}, False),
+    ],
+)
+def test_overload_is_stood_only_if_everything_is_as_wanted(change: dict[int, list[float]], reached: bool) -> None:
+    assert verdict({**GOOD, **change}).reached is reached
+
+
+def test_rows_tell_what_the_verdict_is_made_of() -> None:
+    rows = {what: found for what, _, found in verdict({**GOOD, 200: [*GOOD[200], 0.51]}).rows()}
+    assert rows["the same over the peak"] == "95%"
+    assert rows["answered with 503, p99 ms"] == "5.0"
+    assert rows["latest 200 behind its deadline, ms"] == "10.0"
+    assert rows["answers by status"] == "951 of 200, 2000 of 503"
+
+
+def test_soak_finds_what_grows_and_only_that() -> None:
+    holdings = [Holding(float(i), (50.0 + i % 3, 10.0, 200.0 + i)) for i in range(30)]
+    rows = list(verdicts(holdings, rest=Holding(40.0, (20.0, 10.0, 229.0))))
+    assert [(row[0], row[-1]) for row in rows] == [("descriptors", "yes"), ("threads", "yes"), ("RSS, MB", "no")]
+    assert rows[2][1:6] == ("200", "215", "229", "229", "+29.0")
