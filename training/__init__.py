@@ -1,1 +1,7 @@
 """Makes models: data, networks, objectives, families, the one training loop, evaluation, export."""
+
+import os
+
+# onnxruntime's official builds tell their maker about their use, unless this is set before they are imported. Whoever
+# wants that sets it to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
