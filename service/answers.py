@@ -18,6 +18,8 @@ class ModelIdentity(_Answer):
     name: str
     version: int
     digest: str = Field(description="sha256 of the manifest, which holds those of all files")
+    runtime: str = Field(description="what ran it, as in the setting")
+    provider: str = Field(description="what it really ran on, as the runtime says, such as CPUExecutionProvider")
 
 
 class ImageMetrics(_Answer):

@@ -1,26 +1,34 @@
-"""The application, put together. Only the entry point and the tests import this."""
+"""The application, put together. Only `service.processes` and the tests import this."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp
 
+from service.access import AccessLog
 from service.catalog import Catalog
 from service.context import Context
-from service.errors import ServiceError
-from service.middleware import RequestMiddleware
+from service.errors import ServiceError, StartupError
+from service.middleware import Endpoint, RequestMiddleware
 from service.openapi import install
 from service.problems import handle_http_exception, handle_service_error, handle_validation_error
 from service.routes import encode, health, interpolate, models, reconstruct, sample
 from service.settings import Settings
 from service.workers import Workers
 
+if TYPE_CHECKING:  # it needs the extra `otel`
+    from service.tracing import Tracing
+
 _ABOUT = "Draws images with deep generative models. Every image can be had again by model digest, seed and index."
+_MODULES = (sample, interpolate, encode, reconstruct, models, health)
 _VERSION = "1"  # of the interface
 
 
@@ -29,8 +37,12 @@ def create_app(settings: Settings) -> FastAPI:
 
     Its lifespan begins to load the models and ends by draining them; `app.state.context.opened` is the task that
     loads, to be awaited by whoever needs to know how that went.
+
+    Raises:
+        StartupError: If tracing is on and cannot be.
     """
-    context = Context(settings, Workers(settings.encode_threads))
+    context = Context(settings, Workers(settings.encode_threads), AccessLog(settings))
+    context.metrics.watch(context.engine_state)
     app = FastAPIOffline(  # /docs with its scripts: a container has no way out to a CDN
         title="genserve",
         version=_VERSION,
@@ -40,15 +52,31 @@ def create_app(settings: Settings) -> FastAPI:
         static_url="/docs/files",
     )
     app.state.context = context
-    for module in (sample, interpolate, encode, reconstruct, models, health):
+    app.state.tracing = _open_tracing(context) if settings.tracing else None
+    for module in _MODULES:
         app.include_router(module.router)
     app.add_api_route("/", _to_docs, include_in_schema=False, response_class=RedirectResponse)
     app.add_exception_handler(ServiceError, handle_service_error)
     app.add_exception_handler(RequestValidationError, handle_validation_error)
     app.add_exception_handler(HTTPException, handle_http_exception)
-    app.add_middleware(RequestMiddleware, metrics=context.metrics)
     install(app, context)
+    app.middleware_stack = RequestMiddleware(
+        app, app.build_middleware_stack(), _endpoints(), context.metrics, context.access, app.state.tracing
+    )
     return app
+
+
+def entrance(app: FastAPI) -> ASGIApp:
+    """The application for a server: without FastAPI's own first step, which looks for OpenTelemetry at each request."""
+    assert app.middleware_stack is not None  # `create_app` made it
+    return app.middleware_stack
+
+
+def _endpoints() -> dict[tuple[str, str], Endpoint]:
+    """The endpoints whose path has no parameter; each takes the request and nothing else."""
+    routes = [route for module in _MODULES for route in module.router.routes if isinstance(route, APIRoute)]
+    fixed = [route for route in routes if "{" not in route.path]
+    return {(method, route.path): route.endpoint for route in fixed for method in route.methods or ()}
 
 
 @contextlib.asynccontextmanager
@@ -66,6 +94,27 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         if not opened.cancelled() and opened.exception() is None:
             await opened.result().close(context.settings.drain_s)
         context.workers.close()
+        context.metrics.count()
+        context.access.flush()
+        if app.state.tracing is not None:
+            await asyncio.to_thread(app.state.tracing.close)
+
+
+def _open_tracing(context: Context) -> "Tracing":
+    try:
+        from service.tracing import Tracing
+    except ModuleNotFoundError as error:
+        raise StartupError(
+            f"tracing is on, but {error.name} is missing; pip install 'genserve[otel]', or turn `tracing` off"
+        ) from error
+
+    def digest_of(ref: str) -> str | None:
+        try:
+            return context.catalog().get(ref).digest
+        except ServiceError:  # unloaded meanwhile, or all is over
+            return None
+
+    return Tracing(digest_of)
 
 
 async def _to_docs() -> Response:

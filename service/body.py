@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 import orjson
-from starlette.datastructures import Headers, QueryParams
-from starlette.requests import Request
+from starlette.datastructures import QueryParams
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from bundle.pixels import from_graph
 from service.errors import BodyTooLargeError, InvalidRequestError, MalformedBodyError, UnsupportedMediaTypeError
 from service.formats.arrays import read_npy
 from service.forms import read_form
-from service.workers import Workers
 
 Fields = dict[str, Any]
 
@@ -21,58 +21,61 @@ _COUNTED = {"images", "latents", "codes", "label", "via"}
 _MOST_FIELDS = 64
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(receive: Receive, declared: bytes, limit: int) -> bytes:
     """The whole body, at most `limit` bytes of it.
+
+    Args:
+        receive: Of the request.
+        declared: Its Content-Length, empty if there is none.
+        limit: Bytes.
 
     Raises:
         BodyTooLargeError: As soon as it is known, so a body without Content-Length costs no more memory either.
         ClientDisconnect: If the client left before sending all of it.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > limit:
-        raise _too_large(f"{declared[:20]} bytes", limit)
+    if declared.isdigit() and int(declared[:20]) > limit:
+        raise _too_large(f"{int(declared[:20])} bytes", limit)
     chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:
             raise _too_large(f"more than {limit} bytes", limit)
         chunks.append(chunk)
+        more = message.get("more_body", False)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def parse_body(
-    raw: bytes, headers: Headers, query: QueryParams, array_field: str, most: int, workers: Workers
-) -> Fields:
+def parse_body(raw: bytes, content_type: str, query: QueryParams, array_field: str, most: int) -> Fields:
     """Fields that the body says, and the query where the body has no room for them.
 
     Args:
         raw: The body.
-        headers: The request's headers, for the content type.
+        content_type: Of the body.
         query: Further fields; only beside `.npy` and image bodies.
         array_field: What an `.npy` body holds: "latents" or "images".
         most: Entries of any list, judged before a schema looks at them one by one.
-        workers: Where large bodies are parsed.
 
     Raises:
         MalformedBodyError: If it is not what its content type says.
         UnsupportedMediaTypeError: If it is of a kind that is not read here.
         InvalidRequestError: If a field is there twice, or holds too much.
     """
-    return _bounded(await _fields(raw, headers, query, array_field, most, workers), most)
+    return _bounded(_fields(raw, content_type, query, array_field, most), most)
 
 
-async def _fields(
-    raw: bytes, headers: Headers, query: QueryParams, array_field: str, most: int, workers: Workers
-) -> Fields:
-    kind = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+def _fields(raw: bytes, content_type: str, query: QueryParams, array_field: str, most: int) -> Fields:
+    kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/json" or kind.endswith("+json"):
-        return _only_body(query, await workers.run(len(raw), lambda: _read_json(raw)))
+        return _only_body(query, _read_json(raw))
     if kind == "multipart/form-data":
-        content_type = headers["content-type"]
-        return _only_body(query, await workers.run(len(raw), lambda: _read_form(raw, content_type)))
+        return _only_body(query, _read_form(raw, content_type))
     if kind == "application/x-npy" and array_field:
-        array = await workers.run(len(raw), lambda: read_npy(raw))
+        array = read_npy(raw)
         value = array if array_field == "latents" else _unstack(array, most)
         return _with_query(query, {array_field: value})
     if kind.startswith("image/") and array_field == "images":

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bundle.pixels import to_graph
-from service.catalog import Model
 from service.endpoint import Call
 from service.images import Megapixels, Upload, decode_all
+from service.model import Model
 from service.plan import check_count, choose_labels, inputs_for
 from service.schemas import Label
 
@@ -51,7 +51,7 @@ async def encode(
     outputs = ["mean"] + (["logvar"] if graph.output("logvar") else [])
     used = chosen if graph.input("label") else None
     inputs = inputs_for(model, "encode", {"image": to_graph(pixels), "label": used})
-    found = await model.run("encode", inputs, outputs, call.deadline)
+    found = await call.run(model, "encode", inputs, outputs)
     return Encoded(pixels, found["mean"], found.get("logvar"), chosen)
 
 

@@ -2,33 +2,41 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import QueryParams
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
+from bundle.manifest import GraphName
 from service.body import Fields, parse_body, read_body, typed
-from service.catalog import Catalog, Model
+from service.catalog import Catalog
 from service.context import Context
 from service.errors import DeadlineError, InvalidRequestError
 from service.formats.negotiation import negotiate
-from service.formats.render import Drawing, Options, headers, render
+from service.formats.render import Drawing, Options, head, render
+from service.model import Model
 from service.problems import invalid
+from service.replies import Answer
 from service.schemas import QueryOptions
+from service.supervision import Supervision
 from service.trace import Trace, trace_of
 
+Array = NDArray[Any]
 Body = TypeVar("Body", bound=BaseModel)
-T = TypeVar("T")
 
 _MAX_TIMEOUT_MS = 86_400_000.0  # a day
 _OPTIONS = frozenset(QueryOptions.model_fields)
+_NO_OPTIONS = Options()
+_NO_QUERY = QueryParams()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """A request on its way: what the plan of any endpoint needs beside the body."""
 
@@ -39,10 +47,33 @@ class Call:
     options: Options
     deadline: float | None  # by the clock of the event loop
 
-    def about(self, model: Model, n: int) -> None:
-        """Say for the access line what the request is about."""
-        self.trace.model = f"{model.name}@{model.version}"
-        self.trace.n = n
+    def admit(self, model: Model, graph: GraphName, n: int) -> None:
+        """Note what the request is about, and refuse it now if the engine could not answer in time.
+
+        Raises:
+            ServiceError: What `Batcher.admit` raises.
+        """
+        self.trace.about(model.name, model.version, n)
+        model.admit(graph, n, self.deadline)
+
+    async def run(
+        self, model: Model, graph: GraphName, inputs: Mapping[str, Array], outputs: Sequence[str]
+    ) -> dict[str, Array]:
+        """`Model.run` with the request's deadline; what it took goes into the trace."""
+        return await model.run(graph, inputs, outputs, self.deadline, self.trace.timings)
+
+    async def encode(self, size: int, write: Callable[[], bytes]) -> bytes:
+        """Compress the answer, off the event loop unless its size (bytes or values) is small.
+
+        Raises:
+            DeadlineError: If nobody waits for it any more.
+        """
+        if self.deadline is not None and asyncio.get_running_loop().time() > self.deadline:
+            raise DeadlineError("the deadline passed before the images were compressed")
+        begun = time.perf_counter()
+        content = await self.context.workers.run(size, write)
+        self.trace.encode_s += time.perf_counter() - begun
+        return content
 
 
 async def answer(
@@ -50,7 +81,7 @@ async def answer(
     schema: type[Body],
     array_field: str,
     offered: Sequence[str],
-    work: Callable[[Call, Body], Coroutine[Any, Any, Response]],
+    work: Callable[[Call, Body], Awaitable[Response]],
 ) -> Response:
     """Read the request as the schema, then do the work, unless the client leaves or its deadline passes.
 
@@ -61,74 +92,47 @@ async def answer(
         offered: Media types of the answer, the default first.
         work: Plan, run and render.
     """
-    context: Context = request.app.state.context
+    scope = request.scope
+    context: Context = scope["app"].state.context
     catalog = context.catalog()  # refuses before the body is read
-    deadline = _deadline(request, context.settings.default_timeout_ms)
-    media_type = negotiate(request.headers.get("accept"), offered)
-    options, query = _split_query(request.query_params)
-    raw = await read_body(request, context.max_body)
-    fields = await parse_body(raw, request.headers, query, array_field, context.settings.max_images, context.workers)
-    body = await context.workers.run(len(raw), lambda: _validate(schema, fields))
-    call = Call(context, catalog, trace_of(request.scope), media_type, options, deadline)
-    return await _supervise(request, deadline, work(call, body))
+    trace = trace_of(scope)
+    headers = trace.headers
+    deadline = _deadline(headers.get(b"x-timeout-ms"), context.settings.default_timeout_ms)
+    media_type = negotiate(headers.get(b"accept", b"").decode("latin-1"), offered)
+    options, query = _split_query(request.query_params) if scope["query_string"] else (_NO_OPTIONS, _NO_QUERY)
+    raw = await read_body(request.receive, headers.get(b"content-length", b""), context.max_body)
+    content_type = headers.get(b"content-type", b"application/json").decode("latin-1")
+    most = context.settings.max_images
+    body = await context.workers.run(
+        len(raw), lambda: _validate(schema, parse_body(raw, content_type, query, array_field, most))
+    )
+    call = Call(context, catalog, trace, media_type, options, deadline)
+    async with Supervision(request, deadline):
+        return await work(call, body)
 
 
-async def draw(call: Call, model: Model, drawing: Drawing) -> Response:
-    """The answer for images, compressed off the event loop."""
-    size = drawing.pixels.size
-    content = await call.context.workers.run(size, lambda: render(drawing, call.media_type, call.options))
-    call.context.metrics.images(model.name, model.version, len(drawing.pixels))
-    return Response(content, media_type=call.media_type, headers=headers(drawing, call.media_type))
+async def draw(call: Call, drawing: Drawing) -> Response:
+    """The answer for images."""
+    content = await call.encode(drawing.pixels.size, lambda: render(drawing, call.media_type, call.options))
+    call.trace.images = len(drawing.pixels)
+    return Answer(content, call.media_type, head(drawing, call.media_type))
 
 
-def identity(model: Model) -> dict[str, Any]:
-    """The model as every answer names it."""
-    return {"name": model.name, "version": model.version, "digest": model.digest}
-
-
-async def _supervise(request: Request, deadline: float | None, work: Coroutine[Any, Any, T]) -> T:
-    """Do the work; cancel it when the client leaves or the deadline passes."""
-    loop = asyncio.get_running_loop()
-    working = loop.create_task(work)
-    leaving = loop.create_task(_left(request.receive))
-    try:
-        timeout = None if deadline is None else max(0.0, deadline - loop.time())
-        await asyncio.wait((working, leaving), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        if leaving.done():
-            raise ClientDisconnect
-        raise DeadlineError("the deadline has passed (X-Timeout-Ms, or setting default_timeout_ms)")
-    finally:
-        leaving.cancel()
-        if not working.done():
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)  # what it still raises, nobody needs to hear
-
-
-async def _left(receive: Callable[[], Awaitable[Any]]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        continue
-
-
-def _deadline(request: Request, default_ms: float | None) -> float | None:
-    text = request.headers.get("x-timeout-ms")
+def _deadline(given: bytes | None, default_ms: float) -> float | None:
     milliseconds = default_ms
-    if text is not None:
+    if given is not None:
         try:
-            milliseconds = float(text)
+            milliseconds = float(given)
         except ValueError:
             milliseconds = math.nan
         if not 0 < milliseconds <= _MAX_TIMEOUT_MS:  # NaN is not either
             raise InvalidRequestError(
-                f"X-Timeout-Ms is {text[:40]!r}; expected milliseconds, above 0 and at most a day"
+                f"X-Timeout-Ms is {given.decode('latin-1')[:40]!r}; expected milliseconds, above 0 and at most a day"
             )
-    return None if milliseconds is None else asyncio.get_running_loop().time() + milliseconds / 1000
+    return asyncio.get_running_loop().time() + milliseconds / 1000 if milliseconds else None
 
 
 def _split_query(query: QueryParams) -> tuple[Options, QueryParams]:
-    if not query:
-        return Options(), query
     chosen = {name: typed(name, text) for name, text in query.items() if name in _OPTIONS}
     rest = QueryParams([(name, text) for name, text in query.multi_items() if name not in _OPTIONS])
     return Options(**_validate(QueryOptions, chosen).model_dump()), rest

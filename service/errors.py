@@ -13,10 +13,11 @@ ServiceError
 │   ├── RouteNotFoundError          404 not_found
 │   ├── MethodNotAllowedError       405 method_not_allowed
 │   ├── ModelRefusedError           409 model_refused        its bundle was refused when it was loaded; says why
+│   ├── VersionNotLoadedError       409 version_not_loaded   it is in the store, but too old to stay loaded
 │   ├── GraphMissingError           409 graph_missing        the model cannot do this; names those that can
 │   └── PriorMissingError           409 prior_missing        an autoencoder without a prior cannot sample
-├── OverloadedError                 503 overloaded           with Retry-After: the queue is full
-├── DeadlineError                   504 deadline_exceeded    the caller's deadline passed, or cannot be met
+├── OverloadedError                 503 overloaded           with Retry-After: the queue is full, or too long
+├── DeadlineError                   504 deadline_exceeded    the deadline passed, or even an idle service is late
 ├── NotReadyError                   503 not_ready        models are still being loaded, or none can be
 ├── StoppingError                   503 stopping             the service is shutting down
 ├── ModelUnavailableError           503 model_unavailable    no lane is left to run it
@@ -115,6 +116,12 @@ class ModelRefusedError(RequestError):
     status, code, title = 409, "model_refused", "The model's bundle was refused"
 
 
+class VersionNotLoadedError(RequestError):
+    """The version is in the store, but older than those that stay loaded, and has no alias."""
+
+    status, code, title = 409, "version_not_loaded", "The model's version is not loaded"
+
+
 class GraphMissingError(RequestError):
     """The model lacks the graph that the endpoint needs."""
 
@@ -128,7 +135,7 @@ class PriorMissingError(RequestError):
 
 
 class OverloadedError(ServiceError):
-    """The queue is full; decided on arrival."""
+    """The queue is full, or too long for the deadline; decided on arrival."""
 
     status, code, title = 503, "overloaded", "Overloaded"
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from bundle.manifest import GraphName
-from service.catalog import Catalog, Model
+from service.catalog import Catalog
 from service.formats.png import encode_png
+from service.model import Model
 
 Json = dict[str, Any]
 

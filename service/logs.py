@@ -8,6 +8,7 @@ import orjson
 import structlog
 
 from service.settings import Settings
+from service.trace import add_request_id
 
 Processor = Any  # structlog's own type is as wide
 
@@ -16,7 +17,7 @@ def configure_logs(settings: Settings) -> None:
     """Send structlog and the standard library's logging to stderr, in one format."""
     level = getattr(logging, settings.log_level.upper())
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        add_request_id,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

@@ -1,75 +1,142 @@
-"""Around every request: its id, its access line, its metrics, and an answer where nothing else made one."""
+"""Around every request: its id, its access line, its metrics, and an answer where nothing else made one.
+
+Endpoints without parameters in their path are called at once: the framework, which knows them too and documents them,
+would take three times as long to find them as they take to answer.
+"""
 
 import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
 
 import structlog
-from starlette.requests import ClientDisconnect
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import InternalError
+from service.access import AccessLog
+from service.errors import InternalError, ServiceError
 from service.metrics import Metrics
 from service.problems import problem
+from service.replies import Answer
 from service.trace import Trace, begin_trace
+from service.transport import WHOLE
+
+if TYPE_CHECKING:  # it needs the extra `otel`
+    from service.tracing import Tracing
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 _CLIENT_LEFT = 499  # as nginx counts it: nobody is there to read a status
 
-log = structlog.get_logger("service.access")
+log = structlog.get_logger("service.requests")
 
 
 class RequestMiddleware:
-    """Pure ASGI."""
+    """Pure ASGI.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    Args:
+        app: What endpoints find as the request's application.
+        rest: Answers whatever has no endpoint here.
+        endpoints: By method and path.
+    """
+
+    def __init__(
+        self,
+        app: Starlette,
+        rest: ASGIApp,
+        endpoints: Mapping[tuple[str, str], Endpoint],
+        metrics: Metrics,
+        access: AccessLog,
+        tracing: "Tracing | None" = None,
+    ) -> None:
         self._app = app
+        self._rest = rest
+        self._endpoints = endpoints
         self._metrics = metrics
+        self._access = access
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the module."""
+        scope["app"] = self._app
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._rest(scope, receive, send)
             return
         method = scope["method"]
         if method == "HEAD":  # what GET answers, without its body (RFC 9110, section 9.3.2)
             scope = {**scope, "method": "GET"}
         trace = begin_trace(scope)
-        status = 0
+        answer = _Send(send, trace, method == "HEAD")
+        self._metrics.request_began()
+        try:
+            await self._respond(scope, receive, answer)
+        except ClientDisconnect:
+            answer.status = answer.status or _CLIENT_LEFT
+        except Exception:
+            log.exception("unforeseen", path=scope["path"])
+            if answer.status:
+                raise  # half an answer is out: only closing the connection can tell
+            error = InternalError("something went wrong inside the service; its log has this request_id")
+            await problem(error, trace)(scope, receive, answer)
+        finally:
+            seconds = time.perf_counter() - trace.started
+            self._metrics.request_ended(trace, method, answer.status or 500, seconds)
+            self._access.add(trace, method, answer.status or 500, seconds)
+            if self._tracing is not None:
+                self._tracing.request_ended(trace, scope, method, answer.status or 500, seconds)
 
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", trace.request_id.encode("ascii"))]
-            elif method == "HEAD":
-                message["body"] = b""
-            await send(message)
-
-        with structlog.contextvars.bound_contextvars(request_id=trace.request_id):
-            self._metrics.request_began()
+    async def _respond(self, scope: Scope, receive: Receive, send: "_Send") -> None:
+        trace = send.trace
+        endpoint = self._endpoints.get((scope["method"], scope["path"]))
+        if endpoint is None:
             try:
-                await self._app(scope, receive, send_with_id)
-            except ClientDisconnect:
-                status = status or _CLIENT_LEFT
-            except Exception:
-                log.exception("unforeseen", path=scope["path"])
-                if status:
-                    raise  # half an answer is out: only closing the connection can tell
-                error = InternalError("something went wrong inside the service; its log has this request_id")
-                await problem(error, trace)(scope, receive, send_with_id)
+                await self._rest(scope, receive, send)
             finally:
-                self._close(scope, method, trace, status or 500)
+                trace.route = getattr(scope.get("route"), "path", trace.route)
+            return
+        trace.route = scope["path"]
+        try:
+            response = await endpoint(Request(scope, receive))
+        except ServiceError as error:
+            response = problem(error, trace)
+        if type(response) is Answer and WHOLE in scope.get("extensions", ()):
+            await send.whole(response)
+        else:
+            await response(scope, receive, send)
 
-    def _close(self, scope: Scope, method: str, trace: Trace, status: int) -> None:
-        seconds = time.perf_counter() - trace.started
-        route = getattr(scope.get("route"), "path", "unmatched")
-        self._metrics.request_ended(route, method, status, seconds)
-        quiet = route.startswith("/health") or route == "/metrics"
-        (log.debug if quiet else log.info)(
-            "request",
-            route=route,
-            method=method,
-            status=status,
-            ms=round(seconds * 1000, 3),
-            model=trace.model,
-            n=trace.n,
-            code=trace.code,
-        )
+
+class _Send:
+    """`send`, with the request's own headers added, its status noted and its time taken."""
+
+    __slots__ = ("_send", "_without_body", "status", "trace")
+
+    def __init__(self, send: Send, trace: Trace, without_body: bool) -> None:
+        self.trace = trace
+        self.status = 0
+        self._send = send
+        self._without_body = without_body
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            own = (
+                (b"x-request-id", self.trace.request_id.encode("ascii")),
+                (b"server-timing", self.trace.server_timing()),
+            )
+            message["headers"] = [*message["headers"], *own]
+        elif self._without_body:
+            message["body"] = b""
+        begun = time.perf_counter()
+        await self._send(message)
+        self.trace.send_s += time.perf_counter() - begun
+
+    async def whole(self, answer: Answer) -> None:
+        """An answer by the short way of `service.transport`."""
+        trace = self.trace
+        self.status = answer.status_code
+        begun = time.perf_counter()
+        own = (answer.head, trace.request_id.encode("ascii"), trace.server_timing())
+        head = b"%bx-request-id: %b\r\nserver-timing: %b\r\n" % own
+        await self._send({"type": WHOLE, "status": answer.status_code, "head": head, "body": answer.body})
+        trace.send_s += time.perf_counter() - begun

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from bundle.errors import LatentError, PriorError
 from bundle.latents import latents
-from bundle.manifest import GraphName, GraphSpec
+from bundle.manifest import GraphName
 from bundle.philox import MAX_SEED, labels
-from service.catalog import Model
 from service.endpoint import Call
 from service.errors import (
     GraphMissingError,
@@ -19,6 +18,7 @@ from service.errors import (
     LatentShapeError,
     PriorMissingError,
 )
+from service.model import Model
 from service.schemas import Label
 
 Array = NDArray[Any]
@@ -41,8 +41,8 @@ def find_model(call: Call, ref: str | None, *graphs: GraphName) -> Model:
     if ref is None:
         raise InvalidRequestError('the request names no model and the service has no default; send "model"')
     model = call.catalog.get(ref)
-    missing = [graph for graph in graphs if graph not in model.manifest.graphs]
-    if missing:
+    if not model.inputs.keys() >= {*graphs}:
+        missing = [graph for graph in graphs if graph not in model.manifest.graphs]
         able = call.catalog.with_graphs(*graphs)
         raise GraphMissingError(
             f"model {model.name!r} has no graph {missing[0]!r}; models that have it: {', '.join(able) or 'none'}",
@@ -133,7 +133,7 @@ def draw_labels(model: Model, seed: int, start: int, n: int) -> NDArray[np.int64
 
 def takes(model: Model, graph: GraphName, tensor: str) -> bool:
     """Whether a graph has an input of that name."""
-    return model.manifest.graphs[graph].input(tensor) is not None
+    return tensor in model.inputs[graph]
 
 
 def inputs_for(model: Model, graph: GraphName, found: Mapping[str, Array | None]) -> dict[str, Array]:
@@ -143,11 +143,10 @@ def inputs_for(model: Model, graph: GraphName, found: Mapping[str, Array | None]
         InvalidRequestError: If an input of the graph is not among it.
     """
     inputs = {name: array for name, array in found.items() if array is not None}
-    spec: GraphSpec = model.manifest.graphs[graph]
-    missing = [tensor.name for tensor in spec.inputs if tensor.name not in inputs]
+    missing = model.inputs[graph] - inputs.keys()
     if missing:
         raise InvalidRequestError(
-            f"{graph!r} of model {model.name!r} needs {', '.join(missing)}, which the request does not give"
+            f"{graph!r} of model {model.name!r} needs {', '.join(sorted(missing))}, which the request does not give"
         )
     return inputs
 

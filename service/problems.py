@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.errors import InvalidRequestError, MethodNotAllowedError, RouteNotFoundError, ServiceError
+from service.replies import Answer
 from service.trace import Trace, trace_of
 
 MEDIA_TYPE = "application/problem+json"
@@ -30,11 +31,11 @@ def problem(error: ServiceError, trace: Trace, headers: Mapping[str, str] | None
         "code": error.code,
         "request_id": trace.request_id,
     }
-    found = dict(headers or {})
+    head = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     if error.retry_after_s is not None:
-        found["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+        head += f"retry-after: {max(1, math.ceil(error.retry_after_s))}\r\n"
     content = orjson.dumps(error.extra | body, default=str)
-    return Response(content, error.status, media_type=MEDIA_TYPE, headers=found)
+    return Answer(content, MEDIA_TYPE, head.encode("latin-1"), error.status)
 
 
 def invalid(error: ValidationError | RequestValidationError) -> InvalidRequestError:

@@ -104,7 +104,9 @@ class SampleRequest(_ModelBody):
     codes: Matrix | None = Field(None, description="structured codes (n, k), for models that take them")
     prompt: str | None = Field(None, description="caption, for models that take one")
     latents: Matrix | None = Field(None, description="codes (n, latent_dim) outright, instead of seed and truncation")
-    include: Annotated[list[Literal["latents"]], FailFast()] = Field([], description="what to answer beside the images")
+    include: Annotated[list[Literal["latents"]], FailFast()] = Field(
+        default_factory=list, description="what to answer beside the images"
+    )
 
 
 class SeedPoint(_Body):

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -16,6 +16,17 @@ from pydantic_settings import (
 )
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
+# As in manifests. A version or an alias (name@3) would never be looked for.
+ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+BatchSize = Annotated[int, Field(ge=1, le=4096)]
+
+
+class ModelSettings(BaseModel):
+    """What one model may have of its own; what is left out is as for all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_batch_size: BatchSize | None = Field(default=None, description="images per run, of each of its graphs")
 
 
 class Settings(BaseSettings):
@@ -25,7 +36,14 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one")
+    workers: int = Field(default=1, ge=1, le=64, description="processes that serve on the port; each loads all models")
     store: Path = Field(default=Path("models"), description="folder of the bundles")
+    store_poll_s: float = Field(
+        default=2.0, ge=0, le=3600, description="seconds between two looks for new versions and aliases; 0 is never"
+    )
+    keep_versions: int = Field(
+        default=4, ge=1, description="newest versions of a name that stay loaded, beside those with an alias"
+    )
     default_model: str | None = Field(default="fashion-vae", description="model of requests that name none")
     device: Device = Field(
         default="auto", description="auto, cpu, cuda or cuda:N; cuda that is not usable ends the start"
@@ -36,12 +54,18 @@ class Settings(BaseSettings):
         default=None, ge=1, le=64, description="runs at once on the device, for all graphs; left out: from its cores"
     )
     threads: int = Field(default=1, ge=1, le=256, description="threads of one run on the CPU")
-    max_batch_size: int | None = Field(
-        default=None, ge=1, le=4096, description="images per run; left out: from the bundle's latency table"
+    max_batch_size: BatchSize | None = Field(
+        default=None, description="images per run; left out: from the bundle's latency table"
+    )
+    models: dict[ModelName, ModelSettings] = Field(
+        default={}, description="settings of single models, by name; they win over those for all"
     )
     max_wait_ms: float = Field(default=0.0, ge=0, le=1000, description="ms that an idle lane waits for a fuller batch")
     queue_images: int = Field(
         default=4096, ge=1, description="images that may wait per graph; more are refused with 503"
+    )
+    hang_s: float = Field(
+        default=30.0, gt=0, description="seconds after which a run is given up and its runtime opened anew"
     )
     max_images: int = Field(default=1024, ge=1, description="images in one request")
     max_steps: int = Field(default=512, ge=2, description="frames in one interpolation")
@@ -52,8 +76,14 @@ class Settings(BaseSettings):
     max_upload_megapixels: float = Field(
         default=256.0, gt=0, description="megapixels of all uploaded images of one request, before decoding"
     )
-    default_timeout_ms: float | None = Field(
-        default=None, gt=0, description="deadline in ms of requests without X-Timeout-Ms"
+    default_timeout_ms: float = Field(
+        default=30_000.0, ge=0, description="deadline in ms of requests without X-Timeout-Ms; 0 is none"
+    )
+    shutdown_grace_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=600,
+        description="seconds after SIGTERM in which requests are still answered while /health/ready is 503",
     )
     drain_s: float = Field(default=30.0, ge=0, description="seconds that work under way gets at shutdown")
     encode_threads: int = Field(default=2, ge=1, description="threads that compress images")
@@ -63,6 +93,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least level that is logged"
     )
+    tracing: bool = Field(default=False, description="send spans by OpenTelemetry; needs the extra otel")
 
     @classmethod
     def settings_customise_sources(
@@ -79,3 +110,12 @@ class Settings(BaseSettings):
             raise FileNotFoundError(f"GENSERVE_SETTINGS names {file!r}, which is no file")
         toml = (TomlConfigSettingsSource(settings_cls, toml_file=file),) if file else ()
         return (init_settings, env_settings, *toml)
+
+
+def why_invalid(error: Exception) -> str:
+    """One line for what `Settings()` raises: a field or a file that cannot be, and what came."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return f"{field}: {first['msg']}; got {first['input']!r}"

@@ -1,32 +1,103 @@
-"""What is known about the request at hand: for its access line, its problem document and its headers."""
+"""What is known about the request at hand: for its access line, its metrics, its headers and its problem document."""
 
+import itertools
 import re
 import secrets
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any
 
 from starlette.types import Scope
 
+from service.engine.timings import Timings
+
 _KEY = "genserve"
 _SANE = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
+_PROCESS = secrets.token_hex(6)  # random once: a system call for each request would cost more than all else here
+_COUNT = itertools.count(secrets.randbits(16))
+
+_request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
-@dataclass
 class Trace:
-    """Filled in as the request goes along."""
+    """Filled in as the request goes along; seconds.
 
-    request_id: str
-    started: float = field(default_factory=time.perf_counter)
-    model: str | None = None
-    n: int | None = None
-    code: str | None = None
+    Attributes:
+        request_id: The client's, or a new one.
+        headers: Of the request, the last of each name.
+        started: When it came, by `time.perf_counter`.
+        route: Template of the path, so that there are few.
+        model: name@version, where it is about one; `name` and `version` are its parts.
+        n: Images asked for.
+        images: Images answered.
+        code: Of the problem document, if it was one.
+        timings: What the engine took; several graphs add up.
+        encode_s: Compressing the images.
+        send_s: Handing the answer to the connection; a slow reader shows here.
+    """
+
+    __slots__ = (
+        "code",
+        "encode_s",
+        "headers",
+        "images",
+        "model",
+        "n",
+        "name",
+        "request_id",
+        "route",
+        "send_s",
+        "started",
+        "timings",
+        "version",
+    )
+
+    def __init__(self, request_id: str, headers: Mapping[bytes, bytes] = MappingProxyType({})) -> None:
+        self.request_id = request_id
+        self.headers = headers
+        self.started = time.perf_counter()
+        self.route = "unmatched"
+        self.model: str | None = None
+        self.name: str | None = None
+        self.version: int | None = None
+        self.n: int | None = None
+        self.images = 0
+        self.code: str | None = None
+        self.timings = Timings()
+        self.encode_s = self.send_s = 0.0
+
+    def about(self, name: str, version: int, n: int | None = None) -> None:
+        """Say which model the request is about, and how many images it asks for."""
+        self.name, self.version, self.n = name, version, n
+        self.model = f"{name}@{version}"
+
+    def server_timing(self) -> bytes:
+        """The `Server-Timing` header (W3C): what the request took so far, in milliseconds."""
+        total = 1e3 * (time.perf_counter() - self.started)
+        if self.name is None:
+            return b"total;dur=%.3f" % total
+        t = self.timings
+        return b"queue;dur=%.3f, batch;dur=%.3f, compute;dur=%.3f, encode;dur=%.3f, total;dur=%.3f" % (
+            1e3 * t.queue_s,
+            1e3 * t.batch_s,
+            1e3 * t.compute_s,
+            1e3 * self.encode_s,
+            total,
+        )
 
 
 def begin_trace(scope: Scope) -> Trace:
     """A trace with the client's `X-Request-Id` if that is sane, else with a new id."""
-    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    trace = Trace(given.decode("ascii") if _SANE.fullmatch(given) else secrets.token_hex(8))
-    scope[_KEY] = trace
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    given = headers.get(b"x-request-id")
+    if given is not None and _SANE.fullmatch(given):
+        request_id = given.decode("ascii")
+    else:
+        request_id = f"{_PROCESS}{next(_COUNT):08x}"
+    trace = scope[_KEY] = Trace(request_id, headers)
+    _request_id.set(request_id)  # each request is a task of its own, and so has a context of its own
     return trace
 
 
@@ -35,3 +106,9 @@ def trace_of(scope: Scope) -> Trace:
     found = scope[_KEY]
     assert isinstance(found, Trace)
     return found
+
+
+def add_request_id(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """For structlog: the id of the request that a line is about, if it is about one."""
+    request_id = _request_id.get()
+    return event if request_id is None else event | {"request_id": request_id}

@@ -99,9 +99,9 @@ def test_types_import_nothing_of_ours() -> None:
     assert [found for path in types for found in imports_of(path) if found.package in OURS] == []
 
 
-def test_the_wiring_is_imported_by_the_entry_point_only() -> None:
+def test_the_wiring_is_imported_by_the_processes_only() -> None:
     importers = {found.place.partition(":")[0] for found in part("service") if found.module == "service.app"}
-    assert importers <= {"service/__main__.py"}
+    assert {Path(importer).parent for importer in importers} == {Path("service/processes")}
 
 
 def test_the_parser_of_this_file_sees_every_kind_of_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,26 +1,39 @@
-"""A batch in a lane: gather the slices, run, count, hand out; split it to find who is at fault."""
+"""A batch in a lane: gather the slices, run, count, hand out; split it to find who is at fault, or what fits."""
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.invariance import Padding
-from service.engine.jobs import Job, Slice
+from service.engine.jobs import Answer, Job, Slice
 from service.engine.runtimes.base import Runtime
 
 Array = NDArray[Any]
-Outcome = tuple[Job, dict[str, Array] | BaseException]
+Outcome = tuple[Job, Answer | BaseException]
 
 _log = logging.getLogger(__name__)
 
 
 class BatchSizeError(Exception):
     """The runtime's answer does not fit the batch: whose rows are whose cannot be known."""
+
+
+class Owner(Protocol):
+    """Whose slices they are. Batches call it from a lane's thread, without the lanes' lock."""
+
+    def ran(self, batch: "Batch", images: int, padding: int, seconds: float) -> None:
+        """A run of `images` and `padding` rows took so long."""
+
+    def back(self, batch: "Batch", outcomes: Sequence[Outcome]) -> None:
+        """The batch is over, and this is known about its jobs."""
+
+    def shrink(self, rows: int) -> None:
+        """Memory ran out, and sufficed again for so many rows at once."""
 
 
 class Batch:
@@ -31,63 +44,94 @@ class Batch:
         runtime: Runs them.
         padding: How many rows the runtime must be given.
         lock: Guards the jobs' counters.
-        ran: Hears images, padding and seconds of every run.
-        deliver: Takes what is known about jobs, from the lane's thread.
+        owner: Hears what becomes of it.
+
+    Attributes:
+        runtime: What it runs on.
+        thread: Identity of the thread that it runs in.
+        running_since: When the run that is under way began (monotonic seconds), and how many rows it has; or None.
+        abandoned: Its callers have been told that it hangs; whatever it still brings is dropped.
     """
 
     def __init__(
-        self,
-        slices: Sequence[Slice],
-        runtime: Runtime,
-        padding: Padding,
-        lock: threading.Lock,
-        ran: Callable[[int, int, float], None],
-        deliver: Callable[[Sequence[Outcome]], None],
+        self, slices: Sequence[Slice], runtime: Runtime, padding: Padding, lock: threading.Lock, owner: Owner
     ) -> None:
+        self.runtime = runtime
+        self.thread = 0
+        self.running_since: tuple[float, int] | None = None
+        self.abandoned = False
         self._slices = slices
-        self._runtime = runtime
         self._padding = padding
         self._lock = lock
-        self._ran = ran
-        self._deliver = deliver
+        self._owner = owner
+        self._fitting: int | None = None  # what batches were cut to when memory ran out
+        self._never_fits = False  # not even the least batch of some slice
+
+    @property
+    def jobs(self) -> list[Job]:
+        """Whose rows it has."""
+        return [job for job, _, _ in self._slices]
 
     def run(self) -> None:
         """Run the slices whose callers still wait. Only what is no `Exception` gets out, after all are answered."""
+        self.thread = threading.get_ident()
         try:
-            self._deliver(self._attempt(self._slices))
+            outcomes = self._attempt(self._slices)
         except BaseException as error:
-            self._deliver([(piece.job, error) for piece in self._slices])
+            self._owner.back(self, [(job, error) for job in self.jobs])
             raise
+        if self._fitting is not None and not self._never_fits:
+            self._owner.shrink(self._fitting)
+        self._owner.back(self, outcomes)
 
     def _attempt(self, slices: Sequence[Slice]) -> list[Outcome]:
-        slices = [piece for piece in slices if piece.job.open]
-        if not slices:
+        slices = [piece for piece in slices if piece[0].open]
+        if not slices or self.abandoned:
             return []
+        rows = sum([stop - start for _, start, stop in slices])
         try:
-            outputs = self._run(slices)
+            outputs, seconds = self._run(slices, rows)
         except BatchSizeError as error:
             _log.error("batch refused: %s", error)
-            return [_fail(piece.job, error) for piece in slices]
+            return [_fail(job, error) for job, _, _ in slices]
         except Exception as error:
-            if len(slices) == 1:
-                _log.warning("a request failed alone: %s: %s", type(error).__name__, error)
-                return [_fail(slices[0].job, error)]
-            middle = len(slices) // 2
-            return self._attempt(slices[:middle]) + self._attempt(slices[middle:])
-        return self._hand_out(slices, outputs)
+            return self._split(slices, rows, error)
+        return [] if self.abandoned else self._hand_out(slices, outputs, seconds)
 
-    def _run(self, slices: Sequence[Slice]) -> dict[str, Array]:
-        rows = sum(piece.rows for piece in slices)
-        padding = self._padding.rows(rows) - rows
-        inputs = {name: _gather(name, slices, padding) for name in slices[0].job.inputs}
-        wanted = slices[0].job.outputs
-        start = time.perf_counter()
-        outputs = self._runtime.run(inputs, wanted)
-        self._ran(rows, padding, time.perf_counter() - start)
-        _check_count(outputs, wanted, rows + padding)
-        return outputs
+    def _run(self, slices: Sequence[Slice], rows: int) -> tuple[Answer, float]:
+        executed = self._padding.rows(rows)
+        like = slices[0][0]
+        wanted = like.outputs
+        inputs = {name: _gather(name, slices, executed - rows) for name in like.inputs}
+        start = time.monotonic()
+        self.running_since = start, executed
+        try:
+            outputs = self.runtime.run(inputs, wanted)
+        finally:
+            self.running_since = None
+        seconds = time.monotonic() - start
+        if not self.abandoned:
+            self._owner.ran(self, rows, executed - rows, seconds)
+            _check_count(outputs, wanted, executed)
+        return outputs, seconds
 
-    def _hand_out(self, slices: Sequence[Slice], outputs: Mapping[str, Array]) -> list[Outcome]:
+    def _split(self, slices: Sequence[Slice], rows: int, error: Exception) -> list[Outcome]:
+        if self.abandoned:
+            return []
+        if self.runtime.out_of_memory(error):
+            half = self._padding.rows(-(-rows // 2))
+            if half < self._padding.rows(rows):
+                _log.warning("memory ran out at %d rows: %s", rows, error)
+                self._fitting = half if self._fitting is None else min(half, self._fitting)
+                return [outcome for part in _cut(slices, half) for outcome in self._attempt(part)]
+            self._never_fits = True
+        if len(slices) == 1:
+            _log.warning("a request failed alone: %s: %s", type(error).__name__, error)
+            return [_fail(slices[0][0], error)]
+        middle = len(slices) // 2
+        return self._attempt(slices[:middle]) + self._attempt(slices[middle:])
+
+    def _hand_out(self, slices: Sequence[Slice], outputs: Mapping[str, Array], seconds: float) -> list[Outcome]:
         finished: list[Outcome] = []
         start = 0
         for job, first, last in slices:
@@ -95,6 +139,7 @@ class Batch:
             part = {name: array[start:stop] for name, array in outputs.items()}
             start = stop
             if last - first == job.rows:
+                job.compute_s = seconds
                 finished.append((job, part))
                 continue
             with self._lock:
@@ -102,6 +147,7 @@ class Batch:
             for name, array in part.items():
                 answer[name][first:last] = array
             with self._lock:
+                job.compute_s += seconds
                 job.returned += last - first
                 if job.returned == job.rows:
                     finished.append((job, answer))
@@ -114,14 +160,31 @@ def _fail(job: Job, error: Exception) -> Outcome:
 
 
 def _gather(name: str, slices: Sequence[Slice], padding: int) -> Array:
-    parts = [piece.job.inputs[name][piece.start : piece.stop] for piece in slices]
+    parts = [
+        job.inputs[name] if stop - start == job.rows else job.inputs[name][start:stop] for job, start, stop in slices
+    ]
     if padding:
         parts.append(np.repeat(parts[-1][-1:], padding, axis=0))  # a row that is valid whatever the graph takes
     return np.ascontiguousarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
 
 
+def _cut(slices: Sequence[Slice], limit: int) -> list[list[Slice]]:
+    """The same rows in the same order, at most `limit` of them together."""
+    parts: list[list[Slice]] = [[]]
+    space = limit
+    for job, start, stop in slices:
+        while start < stop:
+            if not space:
+                parts.append([])
+                space = limit
+            rows = min(stop - start, space)
+            parts[-1].append((job, start, start + rows))
+            start += rows
+            space -= rows
+    return parts
+
+
 def _check_count(outputs: Mapping[str, Array], wanted: Sequence[str], rows: int) -> None:
     found = {name: array.shape[0] if array.ndim else 0 for name, array in outputs.items()}
-    expected = dict.fromkeys(wanted, rows)
-    if found != expected:
+    if found != (expected := dict.fromkeys(wanted, rows)):
         raise BatchSizeError(f"the runtime returned rows {found}; expected {expected}")

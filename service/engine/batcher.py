@@ -2,21 +2,25 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
+from service.engine.admission import Admission, Limits
 from service.engine.batch import Batch, Outcome
+from service.engine.callers import Callers
+from service.engine.cost import CostModel
 from service.engine.fair_queue import FairQueue
-from service.engine.forecast import Forecast
-from service.engine.invariance import NO_PADDING, Padding
-from service.engine.jobs import Job
+from service.engine.jobs import Answer, Job
+from service.engine.keeper import Keeper
 from service.engine.lanes import Lanes
 from service.engine.observer import Ending, EngineObserver, Source
 from service.engine.runtimes.base import Runtime
+from service.engine.timings import Timings
+from service.engine.watchdog import Watchdog
 from service.errors import (
     DeadlineError,
     ModelUnavailableError,
@@ -26,9 +30,11 @@ from service.errors import (
     StoppingError,
 )
 
+__all__ = ["Batcher", "Limits"]
+
 Array = NDArray[Any]
 
-_RETRY_S = 1.0  # as long as nothing has been measured
+_WORTH_A_LANE_S = 0.001  # many times what it costs to wake one and to run a batch more
 _ENDINGS: dict[type[ServiceError], Ending] = {
     OverloadedError: "overloaded",
     DeadlineError: "deadline",
@@ -36,78 +42,109 @@ _ENDINGS: dict[type[ServiceError], Ending] = {
 }
 
 
-@dataclass(frozen=True)
-class Limits:
-    """How a graph is batched.
-
-    Attributes:
-        max_batch_size: Images of one run, of which padding makes no more.
-        queue_images: Images that may wait.
-        max_wait_s: How long an idle lane waits for a fuller batch, from the first request on.
-        padding: What makes a row's bytes independent of its batch; see `find_padding`.
-    """
-
-    max_batch_size: int
-    queue_images: int
-    max_wait_s: float = 0.0
-    padding: Padding = NO_PADDING
-
-
 class Batcher:
     """The queue of one graph in front of the lanes of its device.
 
     Args:
         source: Model and graph, for messages and metrics.
-        runtime: Runs the graph.
+        runtime: Runs the graph; the batcher closes it.
         lanes: The device's threads.
         limits: See `Limits`.
         observer: Hears what happens.
+        cost: What a run takes; left out, nothing is known before the first.
+        reopen: Opens the graph anew, checks it, and gives a runtime to replace one that hangs.
     """
 
     def __init__(
-        self, source: Source, runtime: Runtime, lanes: Lanes, limits: Limits, observer: EngineObserver
+        self,
+        source: Source,
+        runtime: Runtime,
+        lanes: Lanes,
+        limits: Limits,
+        observer: EngineObserver,
+        cost: CostModel | None = None,
+        reopen: Callable[[], Runtime] | None = None,
     ) -> None:
         self.source = source
         self.limits = limits
-        self.forecast = Forecast()
-        self._runtime = runtime
+        self._name = f"model {source.model!r}, graph {source.graph!r}"
+        self.cost = cost or CostModel()
         self._lanes = lanes
         self._observer = observer
         self._loop = asyncio.get_running_loop()
         self._queue = FairQueue()
         self._opened_at = 0.0
-        self._pending: set[Job] = set()
+        self._admission = Admission(self._name, self, self._queue, self.cost, lanes)
+        self._calling = False  # a lane is about to be called
+        self._pushed = 0  # requests so far
+        self._admitted: tuple[int, float | None, int, float] = (0, None, -1, 0.0)  # the last: rows, deadline, …
+        self._callers = Callers(self._name, self._loop, self._learn)
+        self._keeper = Keeper(runtime, lanes.lock, reopen)
+        self._watchdog = Watchdog(self._loop, self._keeper, self._callers.pending, self.cost, limits.hang_s, self._hung)
+
+    @property
+    def queued_images(self) -> int:
+        """Images that wait for a lane."""
+        return self._queue.images
+
+    @property
+    def healthy(self) -> tuple[bool, str]:
+        """Whether the graph can be run now, and why not."""
+        if self._keeper.broken is not None:
+            return False, f"{self._name}: its runtime hung and could not be opened again: {self._keeper.broken}"
+        if self._keeper.renewing:
+            return False, f"{self._name}: its runtime hung and is being opened again"
+        return True, ""
+
+    def admit(self, rows: int, deadline: float | None = None) -> None:
+        """Find out whether a request would be refused, before anything is done for it.
+
+        Args:
+            rows: How many it will have.
+            deadline: Loop time after which nobody wants the answer.
+
+        Raises:
+            ServiceError: As `run` does on arrival.
+        """
+        try:
+            with self._lanes.lock:
+                expected = self._check(rows, None if deadline is None else deadline - self._loop.time())
+                self._admitted = (rows, deadline, self._pushed, expected)
+        except ServiceError as error:
+            self._observer.ended(self.source, _ENDINGS.get(type(error), "failed"))
+            raise
 
     async def run(
-        self, inputs: Mapping[str, Array], outputs: Sequence[str], deadline: float | None = None
-    ) -> dict[str, Array]:
+        self,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        deadline: float | None = None,
+        timings: Timings | None = None,
+    ) -> Answer:
         """Run the graph on a request's rows, together with those of other requests.
 
         Args:
             inputs: Arrays with the same first axis n >= 1, which must not change meanwhile.
             outputs: Names of the outputs that are wanted.
             deadline: Loop time after which nobody wants the answer.
+            timings: Where the time went is added to it.
 
         Returns:
             The outputs, first axis n.
 
         Raises:
-            OverloadedError: On arrival, if too many images wait.
-            DeadlineError: On arrival, if the deadline cannot be met; later, if it passes.
+            OverloadedError: On arrival, if too many images wait, or so many that the deadline could not be met.
+            DeadlineError: On arrival, if even an idle service could not meet the deadline; later, if it passes.
             RuntimeFailedError: If the graph cannot be run on this input.
             StoppingError: If the lanes are closing.
-            ModelUnavailableError: If no lane is left.
+            ModelUnavailableError: If no lane is left, or no runtime.
         """
         now = time.monotonic()
         until = None if deadline is None else now + deadline - self._loop.time()
         job = Job(inputs, outputs, now, until, self._loop.create_future())
-        self._pending.add(job)
-        timer: asyncio.TimerHandle | None = None
         ending: Ending = "failed"
         try:
-            self._admit(job)
-            if deadline is not None:
-                timer = self._loop.call_at(deadline, self._expire, job)
+            self._enter(job, deadline)
             answer = await job.future
             ending = "ok"
         except asyncio.CancelledError:
@@ -119,137 +156,156 @@ class Batcher:
         else:
             return answer
         finally:
-            self._pending.discard(job)
-            if ending != "ok":
-                self._drop(job)
-            if timer is not None:
-                timer.cancel()
-            self._observer.ended(self.source, ending)
+            self._leave(job, ending)
+            if timings is not None:
+                job.tell(timings)
 
     async def drained(self, timeout_s: float) -> None:
         """Wait until every caller has an answer; those that have none by then get StoppingError."""
-        futures = [job.future for job in self._pending if not job.future.done()]
-        if futures:
-            await asyncio.wait(futures, timeout=timeout_s)
-        self._settle_pending(StoppingError(f"{self._name} had no time to answer before the service stopped"))
+        await self._callers.drained(timeout_s)
+        self._callers.fail(StoppingError(f"{self._name} had no time to answer before the service stopped"))
+
+    def close(self) -> None:
+        """Watch nothing any more; the runtime is closed when the last batch is back."""
+        self._watchdog.close()
+        self._callers.close()
+        self._lanes.forget(self)
+        self._keeper.close()
 
     def ready_at(self) -> float | None:
         """See `Work`: at once with a full batch, else when the window of the first request closes."""
-        if not self._queue.images:
+        if not self._queue.images or not self._keeper.usable:
             return None
         full = self._queue.images >= self.limits.max_batch_size
         return self._opened_at if full else self._opened_at + self.limits.max_wait_s
 
     def take(self, now: float) -> tuple[Batch, float] | None:
         """See `Work`."""
-        slices, late = self._queue.take(self.limits.max_batch_size, now)
+        slices, late = self._queue.take(self._share(), now)
         self._opened_at = now
         if late:
-            self._deliver([(job, self._late(job)) for job in late])
-        self._observer.queued(self.source, self._queue.images)
-        for piece in slices:
-            if piece.start == 0:
-                self._observer.waited(self.source, now - piece.job.arrived)
+            self._callers.deliver([(job, self._callers.late(job)) for job in late])
         if not slices:
             return None
-        seconds = self.forecast.seconds(sum(piece.rows for piece in slices))
-        return Batch(slices, self._runtime, self.limits.padding, self._lanes.lock, self._ran, self._deliver), seconds
+        rows = 0
+        for job, start, stop in slices:
+            rows += stop - start
+            if not start:
+                job.started = now
+        batch = Batch(slices, self._keeper.current, self.limits.padding, self._lanes.lock, self)
+        self._keeper.lend(batch)
+        return batch, self.cost.seconds(self.limits.padding.rows(rows))
+
+    def _share(self) -> int:
+        """Rows of the next batch: lanes that sleep get as many, if that is worth waking them."""
+        largest, asleep = self.limits.max_batch_size, self._lanes.idle
+        if not asleep or self._lanes.queues > 1:
+            return largest
+        share = self.limits.padding.rows(-(-self._queue.images // (asleep + 1)))
+        return share if share < largest and self.cost.seconds(share) >= _WORTH_A_LANE_S else largest
+
+    def backlog_s(self) -> float:
+        """See `Work`."""
+        return self.cost.runs(self._queue.images, self.limits.max_batch_size)
 
     def abandon(self) -> None:
         """See `Work`."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and its callers with it
-            self._loop.call_soon_threadsafe(self._settle_pending, self._unavailable())
+        self._callers.fail_later(self._unavailable())
 
-    @property
-    def _name(self) -> str:
-        return f"model {self.source.model!r}, graph {self.source.graph!r}"
-
-    def _admit(self, job: Job) -> None:
+    def ran(self, batch: Batch, images: int, padding: int, seconds: float) -> None:  # noqa: ARG002
+        """See `Owner`."""
+        rows = images + padding
         with self._lanes.lock:
-            if self._lanes.stopping:
-                raise StoppingError("the service is shutting down; ask another instance")
-            if not self._lanes.alive:
-                raise self._unavailable()
-            self._check_room(job)
-            self._check_deadline(job)
+            self._lanes.charge(self, seconds - self.cost.seconds(rows))
+            self.cost.learn(rows, seconds)
+        self._observer.batch(self.source, images, padding, seconds)
+
+    def back(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
+        """See `Owner`."""
+        self._keeper.give_back(batch)
+        if outcomes:
+            self._callers.deliver(outcomes)
+
+    def shrink(self, rows: int) -> None:
+        """See `Owner`."""
+        if rows < self.limits.max_batch_size:
+            self.limits = dataclasses.replace(self.limits, max_batch_size=rows)
+            self._observer.shrunk(self.source, rows)
+
+    def _enter(self, job: Job, deadline: float | None) -> None:
+        with self._lanes.lock:
+            *asked, expected = self._admitted
+            if asked != [job.rows, deadline, self._pushed]:  # nobody came since it was admitted: nothing has changed
+                expected = self._check(job.rows, None if job.deadline is None else job.deadline - job.arrived)
+            job.expected = job.arrived + expected
+            self._pushed += 1
             if not self._queue.images:
                 self._opened_at = job.arrived
             self._queue.push(job)
-            self._observer.queued(self.source, self._queue.images)
-            self._lanes.call(self)
+        if not self._calling:
+            self._calling = True
+            self._loop.call_soon(self._call)
+        self._callers.add(job)
+        self._watchdog.watch()
 
-    def _check_room(self, job: Job) -> None:
-        waiting, limit = self._queue.images, self.limits.queue_images
-        if waiting and waiting + job.rows > limit:
-            seconds = self._elapsing(min(waiting, waiting + job.rows - limit)) or _RETRY_S
-            raise OverloadedError(
-                f"{waiting} images wait for {self._name}, of at most {limit}; this request has {job.rows} more",
-                retry_after_s=seconds,
-            )
+    def _call(self) -> None:
+        """After all that came in this turn of the loop: a lane that is called for the first of thirty takes one.
 
-    def _check_deadline(self, job: Job) -> None:
-        if job.deadline is None:
-            return
-        left = job.deadline - job.arrived
-        turns = -(-job.rows // self.limits.max_batch_size)
-        ahead = min(self._queue.images, self._queue.jobs * turns * self.limits.max_batch_size)
-        needed = self._elapsing(ahead + job.rows)
-        # What would start at once is tried whatever was measured: one slow run must not refuse everybody for ever.
-        hopeless = needed > left and (ahead or turns > 1)
-        if left <= 0 or hopeless:
-            raise DeadlineError(
-                f"{self._name} would answer in about {needed * 1000:.0f} ms; "
-                f"the deadline is in {left * 1000:.0f} ms: send it later, or allow more time",
-                retry_after_s=self._elapsing(ahead) or None,
-            )
+        And then it fights the loop for Python's lock; see docs/decisions/0004-what-the-engine-spends.md.
+        """
+        self._calling = False
+        with self._lanes.lock:
+            alive = self._lanes.alive
+            if alive and self._queue.images:
+                self._lanes.call(self)
+        if not alive:  # the last one has died meanwhile, when this queue was not yet known to have work
+            self.abandon()
 
-    def _elapsing(self, images: int) -> float:
-        """Seconds until so many of this queue's images have run, sharing the lanes with the other queues."""
-        shares = max(1, self._lanes.active)
-        return self.forecast.seconds(images) * shares / max(1, self._lanes.alive)
+    def _leave(self, job: Job, ending: Ending) -> None:
+        if self._callers.remove(job) and ending != "ok":
+            with self._lanes.lock:  # nobody waits for it any more: what no lane has taken will never run
+                job.open = False
+                self._queue.discard(job)
+        self._observer.ended(self.source, ending)
 
-    def _expire(self, job: Job) -> None:
-        self._settle(job, self._late(job))
+    def _check(self, rows: int, left: float | None) -> float:
+        """Seconds until an answer, where there is a deadline."""
+        lanes = self._lanes
+        if lanes.stopping:
+            raise StoppingError("the service is shutting down; ask another instance")
+        if not lanes.alive or not (self._keeper.usable or self._keeper.renewing):
+            raise self._unavailable()
+        self._admission.check_room(rows, self.limits)
+        return 0.0 if left is None else self._admission.check_time(rows, left, self.limits)
 
-    def _late(self, job: Job) -> DeadlineError:
-        return DeadlineError(f"{self._name}: the deadline passed before the answer for {job.rows} images was there")
+    def _learn(self, error_s: float) -> None:
+        if self._keeper.usable:  # what waits for a new runtime says nothing of how well waits are foreseen
+            self._admission.learn(error_s)
 
     def _unavailable(self) -> ModelUnavailableError:
-        return ModelUnavailableError(f"{self._name} has no thread left to run it; restart the service")
+        if self._keeper.closed:
+            return ModelUnavailableError(f"{self._name} has been unloaded; ask for another version")
+        reason = self.healthy[1] if self._keeper.broken is not None else f"{self._name} has no thread left to run it"
+        return ModelUnavailableError(f"{reason}; restart the service")
 
-    def _drop(self, job: Job) -> None:
-        """Nobody waits for this job any more: what no lane has taken will never run."""
-        with self._lanes.lock:
-            job.open = False
-            self._queue.discard(job)
-            self._observer.queued(self.source, self._queue.images)
+    def _hung(self, batch: Batch, seconds: float) -> None:
+        batch.abandoned = True
+        error = RuntimeFailedError(f"{self._name} hung: a run was given up after {seconds:.1f} s")
+        self._callers.settle([(job, error) for job in batch.jobs])
+        batch.runtime.interrupt(batch.thread)
+        self._lanes.replace(batch.thread)
+        if batch.runtime is self._keeper.current:
+            self._keeper.renew(self._renewed_from_thread)
 
-    def _ran(self, images: int, padding: int, seconds: float) -> None:
-        with self._lanes.lock:
-            self.forecast.learn(images, seconds)
-        self._observer.batch(self.source, images, padding, seconds)
-
-    def _deliver(self, outcomes: Sequence[Outcome]) -> None:
-        """From any thread: answer on the loop, where the callers are."""
+    def _renewed_from_thread(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed, and its callers with it
-            self._loop.call_soon_threadsafe(self._settle_all, outcomes)
+            self._loop.call_soon_threadsafe(self._renewed)
 
-    def _settle_pending(self, error: ServiceError) -> None:
-        for job in self._pending:
-            self._settle(job, error)
-
-    def _settle_all(self, outcomes: Sequence[Outcome]) -> None:
-        for job, outcome in outcomes:
-            self._settle(job, outcome)
-
-    def _settle(self, job: Job, outcome: dict[str, Array] | BaseException) -> None:
-        if job.future.done():
-            return  # the caller has left, or its deadline has passed
-        if isinstance(outcome, dict):
-            job.future.set_result(outcome)
-        elif isinstance(outcome, ServiceError):
-            job.future.set_exception(outcome)
-        else:
-            error = RuntimeFailedError(f"{self._name} failed on this input: {type(outcome).__name__}: {outcome}")
-            error.__cause__ = outcome
-            job.future.set_exception(error)
+    def _renewed(self) -> None:
+        if self._keeper.broken is not None:
+            self._callers.fail(self._unavailable())
+            return
+        self._observer.rebuilt(self.source, "hung")
+        with self._lanes.lock:
+            if self._queue.images:
+                self._lanes.call(self)

@@ -15,27 +15,25 @@ class FairQueue:
 
     def __init__(self) -> None:
         self._groups: OrderedDict[Signature, OrderedDict[Job, None]] = OrderedDict()
-        self._group_of: dict[Job, Signature] = {}
         self.images = 0
-
-    @property
-    def jobs(self) -> int:
-        """Number of jobs that have rows waiting."""
-        return len(self._group_of)
+        self.jobs = 0  # that have rows waiting
 
     def push(self, job: Job) -> None:
         """Put a job behind the others."""
         signature = job.signature()
-        self._groups.setdefault(signature, OrderedDict())[job] = None
-        self._group_of[job] = signature
-        self.images += job.waiting
+        group = self._groups.get(signature)
+        if group is None:
+            group = self._groups[signature] = OrderedDict()
+        group[job] = None
+        job.group = group
+        self.jobs += 1
+        self.images += job.rows - job.taken
 
     def discard(self, job: Job) -> None:
         """Drop the rows of a job that still wait, if any."""
-        signature = self._group_of.pop(job, None)
-        if signature is not None:
-            self.images -= job.waiting
-            self._remove(signature, job)
+        if job.group is not None:
+            self.images -= job.rows - job.taken
+            self._remove(job, job.group)
 
     def take(self, limit: int, now: float) -> tuple[list[Slice], list[Job]]:
         """The next batch.
@@ -51,8 +49,11 @@ class FairQueue:
         late: list[Job] = []
         while self._groups and not slices:
             signature, group = next(iter(self._groups.items()))
-            self._groups.move_to_end(signature)
             self._fill(group, limit, now, slices, late)
+            if not group:
+                del self._groups[signature]
+            elif len(self._groups) > 1:
+                self._groups.move_to_end(signature)
         return slices, late
 
     def _fill(
@@ -65,18 +66,18 @@ class FairQueue:
                 self.discard(job)
                 late.append(job)
                 continue
-            rows = min(job.waiting, space)
-            slices.append(Slice(job, job.taken, job.taken + rows))
-            space -= rows
-            self.images -= rows
-            job.taken += rows
-            if job.waiting:
+            start = job.taken
+            stop = min(job.rows, start + space)
+            slices.append((job, start, stop))
+            space -= stop - start
+            self.images -= stop - start
+            job.taken = stop
+            if stop < job.rows:
                 group.move_to_end(job)
             else:
-                self._remove(self._group_of.pop(job), job)
+                self._remove(job, group)
 
-    def _remove(self, signature: Signature, job: Job) -> None:
-        group = self._groups[signature]
+    def _remove(self, job: Job, group: OrderedDict[Job, None]) -> None:
         del group[job]
-        if not group:
-            del self._groups[signature]
+        job.group = None
+        self.jobs -= 1

@@ -6,7 +6,7 @@ sizes, batches are padded by the cheapest rule that helps. docs/decisions/0002-b
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,14 +22,16 @@ _OFFSETS = 3  # which of the inputs comes first
 
 @dataclass(frozen=True)
 class Padding:
-    """Batches have at least `least` rows, and a multiple of `multiple`."""
+    """Batches have at least `least` rows, a multiple of `multiple`, and one of the sizes of `ladder` that suffices."""
 
     least: int = 1
     multiple: int = 1
+    ladder: tuple[int, ...] = ()
 
     def rows(self, n: int) -> int:
         """Rows of a batch that has `n` wanted ones."""
-        return max(self.least, -(-n // self.multiple) * self.multiple)
+        rows = max(self.least, -(-n // self.multiple) * self.multiple)
+        return next((size for size in self.ladder if size >= rows and size % self.multiple == 0), rows)
 
 
 NO_PADDING = Padding()
@@ -55,7 +57,7 @@ def find_padding(runtime: Runtime, inputs: Arrays, outputs: Sequence[str], max_b
     Raises:
         NotInvariantError: If no rule helps.
     """
-    for rule in _RULES:
+    for rule in (replace(rule, ladder=tuple(runtime.ladder)) for rule in _RULES):
         sizes = sorted({size for size in (*_SIZES, rule.rows(max_batch_size)) if rule.rows(size) == size})
         if _rows_agree(runtime, inputs, outputs, sizes):
             return rule

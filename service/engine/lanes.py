@@ -10,9 +10,8 @@ import threading
 import time
 from typing import Protocol
 
-from service.engine.observer import EngineObserver
-
-_JOIN_S = 5.0  # a run cannot be interrupted; a lane that hangs in one dies with the process
+_JOIN_S = 5.0  # a run that does not end dies with the process
+_MOST_STUCK = 8  # threads that never came back, beyond which they are not replaced
 
 
 class Task(Protocol):
@@ -31,8 +30,24 @@ class Work(Protocol):
     def take(self, now: float) -> tuple[Task, float] | None:
         """The next batch and the lane time that it should take, in seconds; None if nobody wants it any more."""
 
+    def backlog_s(self) -> float:
+        """Lane time of all that waits, in seconds."""
+
     def abandon(self) -> None:
         """No lane is left: nothing that waits will ever run."""
+
+
+class _Lane:
+    """A thread, and what wakes it: a lock that it waits for, since that costs less than a condition."""
+
+    __slots__ = ("called", "ends_at", "given_up", "thread")
+
+    def __init__(self) -> None:
+        self.thread: threading.Thread
+        self.called = threading.Lock()
+        self.called.acquire()
+        self.ends_at: float | None = None  # when its run should be over; None if it runs nothing
+        self.given_up = False  # it hangs, another has taken its place, and it ends when it comes back
 
 
 class Lanes:
@@ -40,32 +55,41 @@ class Lanes:
 
     Args:
         count: Batches that run at once.
-        observer: Hears how many lanes are busy.
     """
 
-    def __init__(self, count: int, observer: EngineObserver) -> None:
+    def __init__(self, count: int) -> None:
         self.count = count
         self.lock = threading.Lock()
         self.stopping = False
-        self._observer = observer
-        self._called = threading.Condition(self.lock)
         self._closed = False
-        self._busy: set[int] = set()  # idents of the threads that run something
+        self._idle: list[_Lane] = []  # the one that slept last is called first
         self._cost: dict[Work, float] = {}  # lane seconds that each queue was given, for those that have work
         self._past: dict[Work, float] = {}
         self._clock = 0.0
-        self._alive = count
-        self._threads = [threading.Thread(target=self._lane, name=f"lane-{i}", daemon=True) for i in range(count)]
-        for thread in self._threads:
-            thread.start()
+        self._lanes: list[_Lane] = []
+        self._stuck: list[_Lane] = []
+        self._threads: list[threading.Thread] = []  # of all lanes but the stuck ones: also of those that died
+        with self.lock:
+            for _ in range(count):
+                self._start()
 
     @property
     def alive(self) -> int:
-        """Lanes whose thread lives."""
-        return self._alive
+        """Lanes whose thread lives and does not hang."""
+        return len(self._lanes)
 
     @property
-    def active(self) -> int:
+    def busy(self) -> int:
+        """Lanes that run a batch."""
+        return sum(lane.ends_at is not None for lane in self._lanes)
+
+    @property
+    def idle(self) -> int:
+        """Lanes that sleep."""
+        return len(self._idle)
+
+    @property
+    def queues(self) -> int:
         """Queues that have work waiting."""
         return len(self._cost)
 
@@ -74,7 +98,53 @@ class Lanes:
         if work not in self._cost:
             # Time that a queue spent idle earns it no credit over those that were busy.
             self._cost[work] = max(self._past.pop(work, 0.0), self._clock)
-        self._called.notify()
+        if self._idle:
+            self._idle.pop().called.release()
+
+    def charge(self, work: Work, seconds: float) -> None:
+        """Say, under the lock, how much more (or less) than expected a batch took."""
+        for account in (self._cost, self._past):
+            if work in account:
+                account[work] += seconds
+
+    def forget(self, work: Work) -> None:
+        """A queue has gone for good."""
+        with self.lock:
+            self._cost.pop(work, None)
+            self._past.pop(work, None)
+
+    def wait_s(self, work: Work, ahead_s: float) -> float:
+        """Seconds until a queue has had so much lane time, under the lock.
+
+        Batches that run are finished first. Then the others have a turn for each of its own, as long as they have work.
+        """
+        lanes, now = len(self._lanes) or 1, time.monotonic()
+        running = sum(max(0.0, lane.ends_at - now) for lane in self._lanes if lane.ends_at is not None)
+        if not ahead_s and self._idle:
+            return 0.0
+        if len(self._cost) > 1:
+            own = ahead_s
+            ahead_s += sum(min(other.backlog_s(), own) for other in self._cost if other is not work)
+        return (running + ahead_s) / lanes
+
+    def replace(self, thread: int) -> None:
+        """Put a new thread in the place of one that hangs, by its identity; it ends when it comes back, if ever.
+
+        Too many that never came back are not replaced: the process has to be.
+        """
+        with self.lock:
+            for lane in self._lanes:
+                if lane.thread.ident == thread:
+                    lane.given_up = True
+                    self._lanes.remove(lane)
+                    self._threads.remove(lane.thread)
+                    self._stuck.append(lane)
+                    if len(self._stuck) <= _MOST_STUCK and not self._closed:
+                        self._start()
+                    break
+            left = [] if self._lanes or self._closed else [*self._cost]
+        for work in left:
+            work.abandon()
 
     def refuse(self) -> None:
         """Take no new work from now on; what waits still runs."""
@@ -85,35 +155,47 @@ class Lanes:
         """Let every lane finish its batch and end."""
         with self.lock:
             self.stopping = self._closed = True
-            self._called.notify_all()
+            while self._idle:
+                self._idle.pop().called.release()
+            threads = self._threads.copy()
         until = time.monotonic() + _JOIN_S
-        for thread in self._threads:
+        for thread in threads:
             await asyncio.to_thread(thread.join, max(0.0, until - time.monotonic()))
 
-    def _lane(self) -> None:
-        try:
-            while (task := self._next()) is not None:
-                task.run()
-        finally:
-            self._end()
+    def _start(self) -> None:
+        lane = _Lane()
+        lane.thread = threading.Thread(target=self._live, args=(lane,), name="lane", daemon=True)
+        self._lanes.append(lane)
+        self._threads.append(lane.thread)
+        lane.thread.start()
 
-    def _next(self) -> Task | None:
+    def _live(self, lane: _Lane) -> None:
+        try:
+            while (task := self._next(lane)) is not None:
+                task.run()
+                task = None  # or it would live on, with its images, as long as the lane sleeps
+        finally:
+            self._end(lane)
+
+    def _next(self, lane: _Lane) -> Task | None:
         with self.lock:
-            while not self._closed:
-                task, wait_s = self._choose(time.monotonic())
+            lane.ends_at = None
+            while not self._closed and not lane.given_up:
+                now = time.monotonic()
+                task, wait = self._choose(now)
                 if task is not None:
-                    self._mark_busy(True)
-                    if self._cost:
-                        self._called.notify()  # there is more: another lane may be asleep
+                    lane.ends_at = now + wait
+                    if self._cost and self._idle:
+                        self._idle.pop().called.release()  # there is more
                     return task
-                self._mark_busy(False)
-                self._called.wait(wait_s)
+                self._sleep(lane, wait)
             return None
 
-    def _choose(self, now: float) -> tuple[Task | None, float | None]:
-        """A batch to run, or how long to sleep (None: until called)."""
+    def _choose(self, now: float) -> tuple[Task | None, float]:
+        """A batch and how long it should run; or none, and how long to sleep (-1: until called)."""
         soonest: float | None = None
-        for work in sorted(self._cost, key=self._cost.__getitem__):
+        several = len(self._cost) > 1
+        for work in sorted(self._cost, key=self._cost.__getitem__) if several else [*self._cost]:
             ready_at = work.ready_at()
             if ready_at is None:
                 self._past[work] = self._cost.pop(work)
@@ -125,19 +207,28 @@ class Lanes:
                 self._cost[work] += seconds
                 if work.ready_at() is None:
                     self._past[work] = self._cost.pop(work)
-                return task, None
-        return None, None if soonest is None else max(0.0, soonest - now)
+                return task, seconds
+        return None, -1.0 if soonest is None else max(0.0, soonest - now)
 
-    def _mark_busy(self, busy: bool) -> None:
-        lane, before = threading.get_ident(), len(self._busy)
-        (self._busy.add if busy else self._busy.discard)(lane)
-        if len(self._busy) != before:
-            self._observer.lanes_busy(len(self._busy), self.count)
+    def _sleep(self, lane: _Lane, seconds: float) -> None:
+        self._idle.append(lane)
+        self.lock.release()
+        try:
+            lane.called.acquire(timeout=seconds)
+        finally:
+            self.lock.acquire()
+        if lane in self._idle:
+            self._idle.remove(lane)
+        else:
+            lane.called.acquire(blocking=False)  # called just when its time was over
 
-    def _end(self) -> None:
+    def _end(self, lane: _Lane) -> None:
         with self.lock:
-            self._mark_busy(False)
-            self._alive -= 1
-            left = [] if self._alive or self._closed else [*self._cost]
+            lane.ends_at = None
+            if lane.given_up:
+                self._stuck.remove(lane)
+                return
+            self._lanes.remove(lane)
+            left = [] if self._lanes or self._closed else [*self._cost]
         for work in left:
             work.abandon()

@@ -1,6 +1,7 @@
-"""From a store to bundles that can serve, and the reasons why others cannot."""
+"""From a version in a store to a bundle that can serve, or the reason why it cannot."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bundle.errors import BundleError, DamagedBundleError
@@ -10,9 +11,14 @@ from bundle.store import Bundle, Store
 from service.engine.backends import Backend
 from service.engine.prepare import PreparedGraph, prepare
 from service.engine.runtimes.base import RuntimeLoadError
+from service.errors import StartupError, StoppingError
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+
+class RefusedError(Exception):
+    """A bundle cannot serve: which file, what was found, what was expected."""
 
 
 @dataclass(frozen=True)
@@ -23,37 +29,45 @@ class LoadedBundle:
     graphs: dict[GraphName, PreparedGraph]
 
 
-def load_all(store: Store, backend: Backend, settings: Settings) -> tuple[list[LoadedBundle], dict[str, str]]:
-    """Load every bundle of a store.
+def load_bundle(
+    store: Store, name: str, version: int, backend: Backend, settings: Settings, stopping: Callable[[], bool]
+) -> LoadedBundle:
+    """Check a bundle's hashes, open its graphs, compare them with their golden outputs, and warm them.
 
-    Returns:
-        Those that can serve; and for each of the others, as `name@version`, which file, what was found, what was
-        expected.
+    Args:
+        store, name, version: Which one.
+        backend: Opens its graphs.
+        settings: How they are to run.
+        stopping: Asked between one graph and the next: nobody wants the bundle any more.
 
     Raises:
+        RefusedError: If it cannot serve.
         StartupError: If the runtime itself cannot be used.
+        StoppingError: If `stopping` said so.
     """
-    listing = store.listing()
-    problems = {ref: str(error) for ref, error in listing.problems.items()}
-    loaded: list[LoadedBundle] = []
-    for bundle in listing.bundles:
-        ref = f"{bundle.manifest.name}@{bundle.manifest.version}"
-        try:
-            loaded.append(_load(bundle, backend, settings))
-        except (BundleError, RuntimeLoadError, OSError) as error:
-            problems[ref] = str(error)
-    for ref, why in problems.items():
-        _log.error("%s is refused: %s", ref, why)
-    return loaded, problems
+    try:
+        bundle = store.open(f"{name}@{version}")
+        bundle.verify()
+        return LoadedBundle(bundle, _prepare_all(bundle, backend, settings, stopping))
+    except (StartupError, StoppingError):
+        raise
+    except (BundleError, RuntimeLoadError, OSError) as error:
+        raise RefusedError(str(error)) from error
+    except Exception as error:  # one bundle, whatever is wrong with it, must not stop the others from serving
+        _log.exception("%s@%d cannot be loaded", name, version)
+        raise RefusedError(f"{type(error).__name__}: {error} (the log says where)") from error
 
 
-def _load(bundle: Bundle, backend: Backend, settings: Settings) -> LoadedBundle:
-    bundle.verify()
+def _prepare_all(
+    bundle: Bundle, backend: Backend, settings: Settings, stopping: Callable[[], bool]
+) -> dict[GraphName, PreparedGraph]:
     golden_file = bundle.path / bundle.manifest.golden.path
     golden = load_golden(golden_file)
     prepared: dict[GraphName, PreparedGraph] = {}
     try:
         for graph in bundle.manifest.graphs:
+            if stopping():
+                raise StoppingError("the service is shutting down; it loads nothing any more")
             if graph not in golden:
                 raise DamagedBundleError(f"{golden_file} has nothing for graph {graph!r}; it has: {', '.join(golden)}")
             prepared[graph] = prepare(bundle, graph, golden[graph], backend, settings)
@@ -61,4 +75,4 @@ def _load(bundle: Bundle, backend: Backend, settings: Settings) -> LoadedBundle:
         for graph_ready in prepared.values():
             graph_ready.runtime.close()
         raise
-    return LoadedBundle(bundle, prepared)
+    return prepared

@@ -14,33 +14,31 @@ class Source(NamedTuple):
 
 
 class EngineObserver(Protocol):
-    """Callbacks of the engine. They come from lane threads as well as the event loop: quick, and safe in threads."""
+    """Callbacks of the engine, for what happens; what is the case (queues, lanes) is asked for instead.
 
-    def queued(self, source: Source, images: int) -> None:
-        """`images` now wait in the graph's queue (a gauge)."""
+    They come from lane threads as well as the event loop, without any lock held: quick, and safe in threads.
+    """
 
     def batch(self, source: Source, images: int, padding: int, run_s: float) -> None:
         """A batch of `images`, and `padding` rows that nobody asked for, ran for `run_s` seconds."""
 
-    def waited(self, source: Source, seconds: float) -> None:
-        """A request's first images reached a lane `seconds` after it was queued."""
-
     def ended(self, source: Source, ending: Ending) -> None:
         """A request ended; `overloaded` and `stopping` were refused on arrival, `deadline` then or later."""
 
-    def lanes_busy(self, busy: int, lanes: int) -> None:
-        """`busy` of `lanes` are running a batch (a gauge)."""
+    def rebuilt(self, source: Source, reason: str) -> None:
+        """The graph's runtime hung and was replaced by a new one; `reason` is one word."""
+
+    def shrunk(self, source: Source, max_batch_size: int) -> None:
+        """Memory ran out: batches have at most `max_batch_size` images from now on."""
 
 
 class SilentObserver:
     """Hears everything and says nothing."""
 
-    def queued(self, source: Source, images: int) -> None: ...
-
     def batch(self, source: Source, images: int, padding: int, run_s: float) -> None: ...
-
-    def waited(self, source: Source, seconds: float) -> None: ...
 
     def ended(self, source: Source, ending: Ending) -> None: ...
 
-    def lanes_busy(self, busy: int, lanes: int) -> None: ...
+    def rebuilt(self, source: Source, reason: str) -> None: ...
+
+    def shrunk(self, source: Source, max_batch_size: int) -> None: ...

@@ -9,7 +9,8 @@ from service.settings import Settings
 
 _UNMEASURED_BATCH = 16  # of a graph without a latency table
 _GPU_BATCH = 64  # the table is of a CPU; a GPU gains from far larger batches
-_NEARLY_BEST = 1.05
+_NEARLY_BEST = 1.03
+BETWEEN_RUNS_MS = 0.05  # of a lane under load, see docs/decisions/0004-what-the-engine-spends.md
 
 
 def lane_count(settings: Settings, device: Device) -> int:
@@ -17,19 +18,23 @@ def lane_count(settings: Settings, device: Device) -> int:
     if settings.lanes is not None:
         return settings.lanes
     cores = len(os.sched_getaffinity(0))
-    return max(1, cores // settings.threads) if device.kind == "cpu" else 1
+    return max(1, cores // (settings.threads * settings.workers)) if device.kind == "cpu" else 1
 
 
-def largest_batch(settings: Settings, device: Device, latency: Sequence[Latency]) -> int:
-    """Images of one run: the smallest batch within 5 % of the best time per image.
+def largest_batch(settings: Settings, model: str, device: Device, latency: Sequence[Latency]) -> int:
+    """Images of one run: the smallest batch within 3 % of the best time per image, what lies between runs included.
 
     More would not be faster, but would keep others waiting longer.
     """
+    own = settings.models.get(model)
+    if own is not None and own.max_batch_size is not None:
+        return own.max_batch_size
     if settings.max_batch_size is not None:
         return settings.max_batch_size
     if device.kind == "cuda":
         return _GPU_BATCH
     if not latency:
         return _UNMEASURED_BATCH
-    best = min(entry.milliseconds / entry.batch for entry in latency)
-    return min(entry.batch for entry in latency if entry.milliseconds / entry.batch <= _NEARLY_BEST * best)
+    per_image = {entry.batch: (entry.milliseconds + BETWEEN_RUNS_MS) / entry.batch for entry in latency}
+    best = min(per_image.values())
+    return min(batch for batch, milliseconds in per_image.items() if milliseconds <= _NEARLY_BEST * best)

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,9 @@ from bundle.errors import DamagedBundleError
 from bundle.golden import GoldenCase, check_golden
 from bundle.manifest import GraphName, GraphSpec
 from bundle.store import Bundle
+from service.engine.admission import Limits
 from service.engine.backends import Backend
-from service.engine.batcher import Limits
+from service.engine.cost import CostModel
 from service.engine.invariance import NO_PADDING, NotInvariantError, find_padding
 from service.engine.plan import largest_batch
 from service.engine.runtimes.base import Arrays, Runtime
@@ -27,12 +29,14 @@ class PreparedGraph:
     Attributes:
         runtime: Runs it.
         limits: How it is batched.
-        seconds: Time of one warm run of the largest batch.
+        cost: What a run takes, as far as it was measured beforehand.
+        reopen: Opens and checks another runtime of the same graph, for when this one hangs.
     """
 
     runtime: Runtime
     limits: Limits
-    seconds: float
+    cost: CostModel
+    reopen: Callable[[], Runtime]
 
 
 def prepare(
@@ -45,15 +49,29 @@ def prepare(
         DamagedBundleError: If it cannot run its golden inputs, or gives other outputs than the golden ones.
     """
     spec = bundle.manifest.graphs[graph]
-    batch = largest_batch(settings, backend.device, spec.latency)
-    runtime = backend.load(bundle, graph, batch)
+    batch = largest_batch(settings, bundle.manifest.name, backend.device, spec.latency)
+
+    def reopen() -> Runtime:
+        return _open(bundle, graph, golden, backend, batch)
+
+    runtime = reopen()
     try:
-        _check_golden(bundle, graph, spec, runtime, golden)
         limits = _limits(bundle, graph, spec, runtime, golden.inputs, settings, batch)
-        return PreparedGraph(runtime, limits, _warm(runtime, spec, golden.inputs, limits.max_batch_size))
+        cost = CostModel(_measure(runtime, spec, golden.inputs, limits))
     except BaseException:
         runtime.close()
         raise
+    return PreparedGraph(runtime, limits, cost, reopen)
+
+
+def _open(bundle: Bundle, graph: GraphName, golden: GoldenCase, backend: Backend, batch: int) -> Runtime:
+    runtime = backend.load(bundle, graph, batch)
+    try:
+        _check_golden(bundle, graph, bundle.manifest.graphs[graph], runtime, golden)
+    except BaseException:
+        runtime.close()
+        raise
+    return runtime
 
 
 def _check_golden(bundle: Bundle, graph: str, spec: GraphSpec, runtime: Runtime, golden: GoldenCase) -> None:
@@ -80,7 +98,13 @@ def _limits(
     except NotInvariantError as error:
         _log.warning("%s, graph %r: %s; it runs one image at a time", bundle.path, graph, error)
         padding, batch = NO_PADDING, 1
-    return Limits(padding.rows(batch), settings.queue_images, settings.max_wait_ms / 1000, padding)
+    largest = padding.rows(batch)
+    return Limits(largest, settings.queue_images, settings.max_wait_ms / 1000, padding, settings.hang_s)
+
+
+def _measure(runtime: Runtime, spec: GraphSpec, inputs: Arrays, limits: Limits) -> list[tuple[int, float]]:
+    sizes = {limits.padding.rows(1), limits.max_batch_size}
+    return [(rows, _warm(runtime, spec, inputs, rows)) for rows in sorted(sizes)]
 
 
 def _warm(runtime: Runtime, spec: GraphSpec, inputs: Arrays, batch: int) -> float:

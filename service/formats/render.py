@@ -4,7 +4,8 @@ import io
 import zipfile
 from binascii import b2a_base64
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -32,12 +33,22 @@ class Options:
     fps: float = 20.0
 
 
-@dataclass(frozen=True)
+class Identity(NamedTuple):
+    """The model as every answer names it: which weights, and what ran them."""
+
+    name: str
+    version: int
+    digest: str
+    runtime: str
+    provider: str
+
+
+@dataclass(slots=True)
 class Drawing:
     """Images and what is to be said about them.
 
     Attributes:
-        model: name, version and digest.
+        model: What drew them.
         pixels: uint8, shape (n, h, w, c).
         seed, start: Where the images come from; None where there is no seed.
         latents: Codes (n, latent_dim), if asked for.
@@ -45,7 +56,7 @@ class Drawing:
         motion: The images are frames in order: PNG and JPEG show a strip, WebP is animated.
     """
 
-    model: dict[str, Any]
+    model: Identity
     pixels: NDArray[np.uint8]
     seed: int | None = None
     start: int = 0
@@ -71,19 +82,26 @@ def render(drawing: Drawing, media_type: str, options: Options) -> bytes:
     return encode_still(tile(pixels, columns), media_type, options.quality)
 
 
-def headers(drawing: Drawing, media_type: str) -> dict[str, str]:
-    """Where the images come from, for formats that have no room for it."""
-    found = model_headers(drawing.model)
+def head(drawing: Drawing, media_type: str) -> bytes:
+    """Where the images come from, as lines of headers: for formats that have no room for it."""
+    lines = model_head(drawing.model)
     if drawing.seed is not None:
-        found |= {"x-seed": str(drawing.seed), "x-start": str(drawing.start)}
+        lines += b"x-seed: %d\r\nx-start: %d\r\n" % (drawing.seed, drawing.start)
     if media_type == RAW:
-        found |= {"x-shape": ",".join(map(str, drawing.pixels.shape)), "x-dtype": "uint8"}
-    return found
+        lines += b"x-shape: %d,%d,%d,%d\r\nx-dtype: uint8\r\n" % drawing.pixels.shape
+    return lines
 
 
-def model_headers(model: dict[str, Any]) -> dict[str, str]:
-    """The model of an answer, as headers."""
-    return {"x-model": f"{model['name']}@{model['version']}", "x-model-digest": model["digest"], "vary": "accept"}
+@lru_cache(maxsize=256)
+def model_head(model: Identity) -> bytes:
+    """The model of an answer, as lines of headers."""
+    return (
+        f"x-model: {model.name}@{model.version}\r\n"
+        f"x-model-digest: {model.digest}\r\n"
+        f"x-runtime: {model.runtime}\r\n"
+        f"x-provider: {model.provider}\r\n"
+        "vary: accept\r\n"
+    ).encode()
 
 
 def _entries(drawing: Drawing) -> list[dict[str, Any]]:
@@ -98,7 +116,7 @@ def _entries(drawing: Drawing) -> list[dict[str, Any]]:
 
 
 def _answer(drawing: Drawing, entries: list[dict[str, Any]]) -> bytes:
-    answer = {"model": drawing.model, "seed": drawing.seed, "images": entries}
+    answer = {"model": drawing.model._asdict(), "seed": drawing.seed, "images": entries}
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 

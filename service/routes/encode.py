@@ -7,12 +7,13 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from service.encoding import Encoded, encode
-from service.endpoint import Call, answer, identity
+from service.endpoint import Call, answer
 from service.formats.arrays import write_npy
 from service.formats.negotiation import LATENT_FORMATS, NPY
-from service.formats.render import model_headers
+from service.formats.render import Identity, model_head
 from service.openapi import describe
 from service.plan import find_model
+from service.replies import Answer
 from service.schemas import EncodeRequest
 
 router = APIRouter()
@@ -30,18 +31,18 @@ async def encode_images(request: Request) -> Response:
 
 async def _encode(call: Call, body: EncodeRequest) -> Response:
     model = find_model(call, body.model, "encode")
-    call.about(model, len(body.images))
+    call.admit(model, "encode", len(body.images))
     encoded = await encode(call, model, body.images, body.label, body.resize)
-    about = identity(model)
+    about = model.identity
     write = (lambda: write_npy(encoded.mean)) if call.media_type == NPY else (lambda: _json(about, encoded))
-    content = await call.context.workers.run(encoded.mean.nbytes, write)
-    call.context.metrics.images(model.name, model.version, len(encoded.mean))
-    return Response(content, media_type=call.media_type, headers=model_headers(about))
+    content = await call.encode(encoded.mean.nbytes, write)
+    call.trace.images = len(encoded.mean)
+    return Answer(content, call.media_type, model_head(about))
 
 
-def _json(model: dict[str, Any], encoded: Encoded) -> bytes:
+def _json(model: Identity, encoded: Encoded) -> bytes:
     images: list[dict[str, Any]] = [{"index": i, "latent": row} for i, row in enumerate(encoded.mean)]
     if encoded.logvar is not None:
         for image, row in zip(images, encoded.logvar, strict=True):
             image["logvar"] = row
-    return orjson.dumps({"model": model, "seed": None, "images": images}, option=orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps({"model": model._asdict(), "seed": None, "images": images}, option=orjson.OPT_SERIALIZE_NUMPY)

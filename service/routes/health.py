@@ -14,7 +14,7 @@ router = APIRouter()
 
 
 @router.get("/health/live", **plain("The process answers", LiveAnswer))
-async def live() -> Response:
+async def live(_: Request) -> Response:
     """Always 200 while the process lives, whatever the models do."""
     return Response(b'{"status":"live"}', media_type="application/json")
 

@@ -6,13 +6,13 @@ from numpy.typing import NDArray
 from starlette.responses import Response
 
 from bundle.errors import LatentError
-from service.catalog import Model
 from service.encoding import encode
-from service.endpoint import Call, answer, draw, identity
+from service.endpoint import Call, answer, draw
 from service.errors import InvalidRequestError, LatentShapeError
 from service.formats.negotiation import IMAGE_FORMATS
 from service.formats.render import Drawing
 from service.interpolation import Method, path
+from service.model import Model
 from service.openapi import describe
 from service.plan import check_codes, choose_labels, draw_codes, draw_labels, find_model, inputs_for, latent_dim, takes
 from service.schemas import ImagePoint, InterpolateRequest, LatentPoint, SeedPoint
@@ -36,7 +36,7 @@ async def interpolate(request: Request) -> Response:
 async def _interpolate(call: Call, body: InterpolateRequest) -> Response:
     by_image = any(isinstance(point, ImagePoint) for point in body.waypoints)
     model = find_model(call, body.model, "decode", *(("encode",) if by_image else ()))
-    call.about(model, _check_steps(call, body))
+    call.admit(model, "decode", _check_steps(call, body))
     waypoints = await _waypoints(call, model, body)
     label = _label(model, body)
     try:
@@ -45,9 +45,9 @@ async def _interpolate(call: Call, body: InterpolateRequest) -> Response:
         raise LatentShapeError(str(error)) from error
     labels = None if label is None else np.full(body.steps, label, dtype=np.int64)
     inputs = inputs_for(model, "decode", {"z": z, "label": labels})
-    outputs = await model.run("decode", inputs, ["pixels"], call.deadline)
+    outputs = await call.run(model, "decode", inputs, ["pixels"])
     seed, start = (body.origin.seed, body.origin.index) if isinstance(body.origin, SeedPoint) else (None, 0)
-    return await draw(call, model, Drawing(identity(model), outputs["pixels"], seed, start, motion=True))
+    return await draw(call, Drawing(model.identity, outputs["pixels"], seed, start, motion=True))
 
 
 def _check_steps(call: Call, body: InterpolateRequest) -> int:

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from service.answers import ModelDetails, ModelsAnswer
-from service.catalog import Model
 from service.context import Context
+from service.model import Model
 from service.openapi import plain
 from service.trace import trace_of
 
@@ -36,7 +36,7 @@ async def show_model(request: Request, ref: str) -> Response:
     """One model, by name, name@version or name@alias: its interface, how it was trained, and its measured figures."""
     context: Context = request.app.state.context
     model = context.catalog().get(ref)
-    trace_of(request.scope).model = f"{model.name}@{model.version}"
+    trace_of(request.scope).about(model.name, model.version)
     return _json(_summary(model) | _details(model))
 
 

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from bundle.similarity import psnr, ssim
 from service.encoding import encode
-from service.endpoint import Call, answer, draw, identity
+from service.endpoint import Call, answer, draw
 from service.formats.negotiation import IMAGE_FORMATS
 from service.formats.render import Drawing
 from service.openapi import describe
@@ -28,16 +28,16 @@ async def reconstruct(request: Request) -> Response:
 
 async def _reconstruct(call: Call, body: ReconstructRequest) -> Response:
     model = find_model(call, body.model, "encode", "decode")
-    call.about(model, len(body.images))
+    call.admit(model, "encode", len(body.images))
     encoded = await encode(call, model, body.images, body.label, body.resize)
     label = encoded.label if takes(model, "decode", "label") else None
     inputs = inputs_for(model, "decode", {"z": encoded.mean, "label": label})
-    pixels = (await model.run("decode", inputs, ["pixels"], call.deadline))["pixels"]
+    pixels = (await call.run(model, "decode", inputs, ["pixels"]))["pixels"]
     metrics = None
     if "metrics" in body.include:
         metrics = await call.context.workers.run(8 * pixels.size, lambda: _compare(encoded.pixels, pixels))
     latents = encoded.mean if "latents" in body.include else None
-    return await draw(call, model, Drawing(identity(model), pixels, latents=latents, metrics=metrics))
+    return await draw(call, Drawing(model.identity, pixels, latents=latents, metrics=metrics))
 
 
 def _compare(uploads: NDArray[np.uint8], drawn: NDArray[np.uint8]) -> list[dict[str, float]]:

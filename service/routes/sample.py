@@ -7,11 +7,11 @@ from fastapi import APIRouter, Request
 from numpy.typing import NDArray
 from starlette.responses import Response
 
-from service.catalog import Model
-from service.endpoint import Call, answer, draw, identity
+from service.endpoint import Call, answer, draw
 from service.errors import InvalidRequestError
 from service.formats.negotiation import IMAGE_FORMATS
 from service.formats.render import Drawing
+from service.model import Model
 from service.openapi import describe
 from service.plan import (
     check_codes,
@@ -28,6 +28,8 @@ from service.plan import (
 from service.schemas import SampleRequest
 
 router = APIRouter()
+
+_PIXELS = ("pixels",)
 
 
 @dataclass(frozen=True)
@@ -52,21 +54,21 @@ async def sample(request: Request) -> Response:
 async def _sample(call: Call, body: SampleRequest) -> Response:
     model = find_model(call, body.model, "decode")
     n = check_count(call, _count(body))
-    call.about(model, n)
+    call.admit(model, "decode", n)
     if body.prompt is not None and not takes(model, "decode", "tokens"):
         raise InvalidRequestError(f"prompt is given, but model {model.name!r} takes none; leave it out")
     source = await _source(call, model, body, n)
     codes = _structured_codes(model, body, n)
     inputs = inputs_for(model, "decode", {"z": source.z, "label": source.label, "codes": codes})
-    outputs = await model.run("decode", inputs, ["pixels"], call.deadline)
+    outputs = await call.run(model, "decode", inputs, _PIXELS)
     drawing = Drawing(
-        identity(model),
+        model.identity,
         outputs["pixels"],
         source.seed,
         body.start,
         latents=source.z if "latents" in body.include else None,
     )
-    return await draw(call, model, drawing)
+    return await draw(call, drawing)
 
 
 def _count(body: SampleRequest) -> int:

@@ -99,7 +99,10 @@ def serving(store: Path, **settings: Any) -> Iterator[Client]:
 
 @contextlib.contextmanager
 def process(store: Path, **environment: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """`python -m service` as a process of its own, and its address; stopped by SIGTERM."""
+    """`python -m service` as a process of its own, and its address; stopped by SIGTERM.
+
+    Its log is read at the end alone: under load set GENSERVE_LOG_LEVEL, or the pipe fills and the service waits.
+    """
     settings = {"GENSERVE_STORE": str(store), "GENSERVE_PORT": "0", "GENSERVE_DRAIN_S": "5", "OMP_NUM_THREADS": "1"}
     running = subprocess.Popen(
         [sys.executable, "-m", "service"],

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from bundle.priors import Mixture
 from bundle.store import Store
 from service.app import create_app
+from service.metrics import STAGES
 from service.settings import Settings
 from tests.service.support import DAMAGED, Client, serving, until
 from tests.support.bundles import publish
@@ -148,8 +149,10 @@ def test_images_are_counted_by_model(client: Client) -> None:
 
 def test_engine_tells_of_batches_queue_and_endings(client: Client) -> None:
     client.post("/sample", {"model": "gan", "n": 5})
-    for name in ("genserve_batch_images_sum", "genserve_run_seconds_count", "genserve_queue_seconds_count"):
+    for name in ("genserve_batch_images_sum", "genserve_run_seconds_count"):
         assert counted(client, name, model="gan", graph="decode") > 0
+    for stage in STAGES:
+        assert counted(client, "genserve_stage_seconds_sum", model="gan", stage=stage) > 0
     assert counted(client, "genserve_engine_requests_total", model="gan", ending="ok") > 0
     assert counted(client, "genserve_queue_images") == 0
     assert counted(client, "genserve_lanes") == 1

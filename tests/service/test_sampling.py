@@ -60,7 +60,13 @@ def test_image_is_that_of_the_graph_for_the_code_of_the_seed(client: Client) -> 
     np.testing.assert_array_equal(np.array([image["latent"] for image in answer["images"]], np.float32), z)
     difference = images_of(response).astype(int) - reference(bundle, "decode", {"z": z})["pixels"]
     assert abs(difference).max() <= 1
-    assert answer["model"] == {"name": "colour-vae", "version": 1, "digest": bundle.digest}
+    assert answer["model"] == {
+        "name": "colour-vae",
+        "version": 1,
+        "digest": bundle.digest,
+        "runtime": "onnxruntime",
+        "provider": "CPUExecutionProvider",
+    }
     assert (answer["seed"], [image["index"] for image in answer["images"]]) == (7, [3, 4, 5, 6])
 
 

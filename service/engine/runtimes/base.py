@@ -22,6 +22,11 @@ class Runtime(ABC):
     def provider(self) -> str:
         """What the graph really runs on, such as `CPUExecutionProvider`."""
 
+    @property
+    def ladder(self) -> Sequence[int]:
+        """Batch sizes that it has prepared for, ascending: batches are padded up to the next of them. None: any."""
+        return ()
+
     @abstractmethod
     def run(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, Array]:
         """Run the graph once.
@@ -39,4 +44,11 @@ class Runtime(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Give the memory back; `run` must not be called any more."""
+        """Give the memory back; `run` must not be called any more. What runs meanwhile runs to its end."""
+
+    def interrupt(self, thread: int) -> None:  # noqa: B027 (not every runtime can)
+        """Ask the run of one thread, by its identity, to end soon by raising; other threads' runs go on."""
+
+    def out_of_memory(self, error: Exception) -> bool:
+        """Whether a run failed with this because memory ran out: fewer rows at once may do."""
+        return isinstance(error, MemoryError)

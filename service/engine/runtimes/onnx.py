@@ -4,6 +4,8 @@ The GPU half is written from the documentation of onnxruntime and has been run o
 it: see docs/decisions for what is unmeasured.
 """
 
+import logging
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,13 @@ from numpy.typing import NDArray
 from bundle.manifest import GraphSpec
 from service.engine.devices import Device
 from service.engine.runtimes.base import Arrays, Runtime, RuntimeLoadError
+from service.engine.runtimes.buckets import UNRECORDED, Buckets, ladder
 
 Array = NDArray[Any]
 Providers = list[tuple[str, dict[str, str]]]
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+_log = logging.getLogger(__name__)
 _FATAL_ONLY = 4  # errors are raised too: the log would say them twice
 # y = -x, opset 17: the smallest graph that shows whether a provider works, without a need for the onnx package.
 _NEGATION = bytes.fromhex(
@@ -47,29 +51,53 @@ class OnnxRuntime(Runtime):
         self, path: Path, spec: GraphSpec, device: Device, threads: int, tensorrt: bool, max_batch_size: int
     ) -> None:
         profile = tensorrt_profile(spec, max_batch_size) if tensorrt else None
+        # TensorRT records graphs in another way, for one size only.
+        sizes = ladder(spec, max_batch_size) if device.kind == "cuda" and not tensorrt else ()
         wanted = providers(device, profile)
-        try:
-            self._session = _session(str(path), threads, wanted)
-        except Exception as error:  # onnxruntime has a class for each status code, with no common base of its own
-            raise RuntimeLoadError(f"{path} cannot be loaded by onnxruntime: {error}") from error
+        self._session, self._ladder = _open(path, threads, wanted, sizes)
         self._device = device
+        self._running: dict[int, ort.RunOptions] = {}  # by thread
         self._check_provider(path, wanted[0][0])
         self._check_interface(path, spec)
+        self._buckets = Buckets(self._session, spec, device, self._ladder)
 
     @property
     def provider(self) -> str:
         """The first of the session's providers: the others only take what it cannot run."""
         return str(self._session.get_providers()[0])
 
+    @property
+    def ladder(self) -> Sequence[int]:
+        """See `Runtime`: sizes for which CUDA graphs are recorded."""
+        return self._ladder
+
     def run(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, Array]:
         """See `Runtime`."""
-        if self._device.kind == "cuda":
-            return run_bound(self._session, inputs, outputs, self._device)
-        return dict(zip(outputs, self._session.run(list(outputs), dict(inputs)), strict=True))
+        thread = threading.get_ident()
+        options = self._running[thread] = ort.RunOptions()
+        try:
+            if self._device.kind == "cpu":
+                return dict(zip(outputs, self._session.run(list(outputs), dict(inputs), options), strict=True))
+            if self._buckets.fits(len(next(iter(inputs.values())))):
+                return self._buckets.run(inputs, outputs, options)
+            options.add_run_config_entry("gpu_graph_id", UNRECORDED)
+            return run_bound(self._session, inputs, outputs, self._device, options)
+        finally:
+            del self._running[thread]
+
+    def interrupt(self, thread: int) -> None:
+        """See `Runtime`: onnxruntime looks between two operators, and at each turn of a loop."""
+        options = self._running.get(thread)
+        if options is not None:
+            options.terminate = True
+
+    def out_of_memory(self, error: Exception) -> bool:
+        """See `Runtime`."""
+        return isinstance(error, MemoryError) or any(word in str(error).lower() for word in _OUT_OF_MEMORY)
 
     def close(self) -> None:
         """See `Runtime`."""
-        del self._session
+        del self._buckets, self._session
 
     def _check_provider(self, path: Path, wanted: str) -> None:
         if self.provider != wanted:
@@ -86,6 +114,16 @@ class OnnxRuntime(Runtime):
                 raise RuntimeLoadError(f"{path} has the {side} {has} (type, axes); the manifest says {lists}")
 
 
+# onnxruntime has no error class of its own for this: what its allocators, C++ and CUDA say.
+_OUT_OF_MEMORY = (
+    "failed to allocate memory",
+    "bad_alloc",
+    "bad allocation",
+    "out of memory",
+    "available memory of",
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+)
 _ONNX_TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(uint8)": "uint8"}
 
 
@@ -142,7 +180,9 @@ def tensorrt_profile(spec: GraphSpec, max_batch_size: int) -> dict[str, str]:
     }
 
 
-def run_bound(session: Any, inputs: Arrays, outputs: Sequence[str], device: Device) -> dict[str, Array]:
+def run_bound(
+    session: Any, inputs: Arrays, outputs: Sequence[str], device: Device, options: Any = None
+) -> dict[str, Array]:
     """One run with IO binding: inputs are copied to the device once, outputs stay there until all are done."""
     binding = session.io_binding()
     for name, array in inputs.items():
@@ -151,7 +191,7 @@ def run_bound(session: Any, inputs: Arrays, outputs: Sequence[str], device: Devi
     for name in outputs:
         binding.bind_output(name, device.kind, device.index)
     binding.synchronize_inputs()
-    session.run_with_iobinding(binding)
+    session.run_with_iobinding(binding, options)
     binding.synchronize_outputs()
     return dict(zip(outputs, binding.copy_outputs_to_cpu(), strict=True))
 
@@ -169,6 +209,21 @@ def _why_not(provider: str, wanted: Providers) -> str | None:
     if provider not in session.get_providers():
         return f"{provider} does not load, its libraries or its driver are missing ({offer})"
     return None
+
+
+def _open(path: Path, threads: int, wanted: Providers, sizes: tuple[int, ...]) -> tuple[Any, tuple[int, ...]]:
+    """A session, and the sizes for which it records CUDA graphs: none if it refuses to."""
+    (provider, options), *rest = wanted
+    try:
+        if sizes:
+            try:
+                recording = {**options, "enable_cuda_graph": "1"}
+                return _session(str(path), threads, [(provider, recording), *rest]), sizes
+            except Exception as error:  # such as: a node runs on the CPU
+                _log.info("%s is run without CUDA graphs: %s", path, error)
+        return _session(str(path), threads, wanted), ()
+    except Exception as error:  # onnxruntime has a class for each status code, with no common base of its own
+        raise RuntimeLoadError(f"{path} cannot be loaded by onnxruntime: {error}") from error
 
 
 def _session(model: str | bytes, threads: int, wanted: Providers) -> Any:

@@ -57,6 +57,11 @@ class TorchScriptRuntime(Runtime):
             named = dict(zip(self._outputs, found, strict=True))
             return {name: named[name].cpu().numpy() for name in outputs}
 
+    def out_of_memory(self, error: Exception) -> bool:
+        """See `Runtime`: on a GPU torch has a class for it, on a CPU only a sentence."""
+        known = (MemoryError, self._torch.OutOfMemoryError)
+        return isinstance(error, known) or "can't allocate memory" in str(error)
+
     def close(self) -> None:
         """See `Runtime`."""
         del self._module

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.batcher import Batcher, Limits
+from service.engine.cost import CostModel
 from service.engine.lanes import Lanes
 from service.engine.observer import Ending, EngineObserver, SilentObserver, Source
 from service.engine.runtimes.base import Arrays, Runtime
@@ -66,31 +67,27 @@ class Recorder(SilentObserver):
 
     def __init__(self) -> None:
         self.endings: Counter[Ending] = Counter()
-        self.queue_images: list[int] = []
         self.rows: list[tuple[int, int]] = []
-        self.waits: list[float] = []
-        self.busy: list[int] = []
-
-    def queued(self, source: Source, images: int) -> None:
-        self.queue_images.append(images)
+        self.rebuilds: list[str] = []
+        self.sizes: list[int] = []
 
     def batch(self, source: Source, images: int, padding: int, run_s: float) -> None:
         self.rows.append((images, padding))
 
-    def waited(self, source: Source, seconds: float) -> None:
-        self.waits.append(seconds)
-
     def ended(self, source: Source, ending: Ending) -> None:
         self.endings[ending] += 1
 
-    def lanes_busy(self, busy: int, lanes: int) -> None:
-        self.busy.append(busy)
+    def rebuilt(self, source: Source, reason: str) -> None:
+        self.rebuilds.append(reason)
+
+    def shrunk(self, source: Source, max_batch_size: int) -> None:
+        self.sizes.append(max_batch_size)
 
 
 @contextlib.asynccontextmanager
-async def lanes_of(count: int, observer: EngineObserver | None = None) -> AsyncIterator[Lanes]:
+async def lanes_of(count: int) -> AsyncIterator[Lanes]:
     """Lanes that end with the block."""
-    lanes = Lanes(count, observer or SilentObserver())
+    lanes = Lanes(count)
     try:
         yield lanes
     finally:
@@ -98,11 +95,16 @@ async def lanes_of(count: int, observer: EngineObserver | None = None) -> AsyncI
 
 
 def batcher_of(
-    runtime: Runtime, lanes: Lanes, observer: EngineObserver | None = None, name: str = "fake", **limits: Any
+    runtime: Runtime,
+    lanes: Lanes,
+    observer: EngineObserver | None = None,
+    cost: CostModel | None = None,
+    reopen: Callable[[], Runtime] | None = None,
+    **limits: Any,
 ) -> Batcher:
     """A batcher with small limits unless others are given."""
-    settings = {"max_batch_size": 8, "queue_images": 4096} | limits
-    return Batcher(Source(name, 1, "decode"), runtime, lanes, Limits(**settings), observer or SilentObserver())
+    made = Limits(**({"max_batch_size": 8, "queue_images": 4096} | limits))
+    return Batcher(Source("fake", 1, "decode"), runtime, lanes, made, observer or SilentObserver(), cost, reopen)
 
 
 @contextlib.asynccontextmanager
@@ -110,7 +112,7 @@ async def engine(
     runtime: FakeRuntime, lanes: int = 1, observer: EngineObserver | None = None, **limits: Any
 ) -> AsyncIterator[Batcher]:
     """One batcher with its own lanes; the gate is opened at the end, so that nothing hangs."""
-    async with lanes_of(lanes, observer) as made:
+    async with lanes_of(lanes) as made:
         try:
             yield batcher_of(runtime, made, observer, **limits)
         finally:

@@ -150,7 +150,7 @@ def test_deadline_that_cannot_be_met_is_refused_on_arrival(size: int, allowed_s:
             await until(lambda: len(runtime.batches) == 1)
             waiting = ask(batcher, rows(2))
             await asyncio.sleep(0)
-            batcher.forecast.learn(images=1, seconds=10.0)
+            batcher.cost.learn(rows=1, seconds=10.0)
             with pytest.raises(DeadlineError, match="deadline is in"):
                 await ask(batcher, rows(*[3] * size), deadline=asyncio.get_running_loop().time() + allowed_s)
             runtime.gate.set()
@@ -163,7 +163,7 @@ def test_deadline_that_cannot_be_met_is_refused_on_arrival(size: int, allowed_s:
 def test_one_slow_run_does_not_refuse_everybody_for_ever() -> None:
     async def main() -> None:
         async with engine(FakeRuntime()) as batcher:
-            batcher.forecast.learn(images=1, seconds=1000.0)
+            batcher.cost.learn(rows=1, seconds=1000.0)
             answer = await ask(batcher, rows(1), deadline=asyncio.get_running_loop().time() + PATIENCE_S)
             np.testing.assert_array_equal(answer, affine(rows(1)))
 
@@ -175,7 +175,7 @@ def test_small_request_behind_a_large_one_is_not_refused_for_the_large_ones_time
         runtime = FakeRuntime()
         runtime.gate.clear()
         async with engine(runtime) as batcher:
-            batcher.forecast.learn(images=1, seconds=1.0)
+            batcher.cost.learn(rows=1, seconds=1.0)
             large = ask(batcher, rows(*range(1000)))
             await until(lambda: len(runtime.batches) == 1)
             small = ask(batcher, rows(5), deadline=asyncio.get_running_loop().time() + 60)  # 1,000 s of work wait
@@ -316,7 +316,7 @@ def test_full_queue_refuses_on_arrival_and_says_when_to_come_back() -> None:
             runtime.gate.set()
             await asyncio.gather(running, waiting, welcome)
         assert recorder.endings == {"ok": 3, "overloaded": 1, "cancelled": 1}
-        assert recorder.queue_images[-1] == 0
+        assert batcher.queued_images == 0
 
     run(main())
 
@@ -455,6 +455,9 @@ def test_leavers_latecomers_and_poison_at_random_never_touch_the_others(seed: in
         except DeadlineError:
             assert fate == "is late"
             return "deadline"
+        except OverloadedError:
+            assert fate == "is late"
+            return "overloaded"
         assert fate != "poisoned"
         return "ok"
 
@@ -463,6 +466,6 @@ def test_leavers_latecomers_and_poison_at_random_never_touch_the_others(seed: in
         async with engine(FakeRuntime(fail_on_poison), lanes=3, observer=recorder) as batcher:
             found = await asyncio.gather(*(one(batcher) for _ in range(300)))
         assert recorder.endings == Counter(found)
-        assert recorder.queue_images[-1] == 0
+        assert batcher.queued_images == 0
 
     run(main())

@@ -119,7 +119,17 @@ def test_graph_whose_rows_depend_on_each_other_is_found_out() -> None:
         find_padding(FakeRuntime(lambda x: x - x.mean(axis=0)), X, ["y"], max_batch_size=16)
 
 
-@pytest.mark.parametrize(("n", "padding", "rows"), [(1, Padding(4), 4), (5, Padding(4), 5), (5, Padding(4, 4), 8)])
+@pytest.mark.parametrize(
+    ("n", "padding", "rows"),
+    [
+        (1, Padding(4), 4),
+        (5, Padding(4), 5),
+        (5, Padding(4, 4), 8),
+        (5, Padding(ladder=(1, 2, 4, 8, 12)), 8),
+        (9, Padding(8, 8, ladder=(1, 2, 4, 8, 12, 16)), 16),
+        (1, Padding(4, 4, ladder=(1, 2, 6)), 4),
+    ],
+)
 def test_padding_adds_no_more_rows_than_its_rule_needs(n: int, padding: Padding, rows: int) -> None:
     assert padding.rows(n) == rows
 

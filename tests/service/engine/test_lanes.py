@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 
 from service.engine.lanes import Lanes
-from service.engine.observer import SilentObserver
 from service.errors import ModelUnavailableError, RuntimeFailedError
 from tests.service.engine.fakes import (
     PATIENCE_S,
     Array,
     FakeRuntime,
-    Recorder,
     affine,
     ask,
     batcher_of,
@@ -35,12 +33,14 @@ def test_lanes_run_at_the_same_time() -> None:
         return affine(x)
 
     async def main() -> None:
-        recorder = Recorder()
-        async with engine(FakeRuntime(step), lanes=2, observer=recorder, max_batch_size=1) as batcher:
-            found = await asyncio.gather(*(ask(batcher, rows(value)) for value in (1, 2)))
-            await until(lambda: recorder.busy[-1] == 0)
-        np.testing.assert_array_equal(np.concatenate(found), affine(rows(1, 2)))
-        assert max(recorder.busy) == 2
+        async with lanes_of(2) as lanes:
+            batcher = batcher_of(FakeRuntime(step), lanes, max_batch_size=1)
+            tasks = [ask(batcher, rows(1))]
+            await until(lambda: meeting.n_waiting == 1)
+            assert lanes.busy == 1
+            tasks.append(ask(batcher, rows(2)))
+            np.testing.assert_array_equal(np.concatenate(await asyncio.gather(*tasks)), affine(rows(1, 2)))
+            await until(lambda: lanes.busy == 0)
 
     run(main())
 
@@ -87,7 +87,7 @@ def test_busy_model_does_not_starve_another_one() -> None:
         async with lanes_of(1) as lanes:
             first, second = batcher_of(crowded, lanes), batcher_of(quiet, lanes)
             for batcher in (first, second):
-                batcher.forecast.learn(images=1, seconds=0.001)
+                batcher.cost.learn(rows=1, seconds=0.001)
             crowd = [ask(first, rows(*range(8))) for _ in range(200)]
             await until(lambda: len(crowded.batches) == 1)
             few = [ask(second, rows(*range(8))) for _ in range(5)]
@@ -121,6 +121,9 @@ class Counted:
         with self._lanes.lock:
             self._ready = True
             self._lanes.call(self)
+
+    def backlog_s(self) -> float:
+        return 0.001
 
     def abandon(self) -> None:
         raise AssertionError("the lane lives")
@@ -196,7 +199,7 @@ def test_answer_for_a_loop_that_is_gone_does_not_break_the_lane() -> None:
     before = set(threading.enumerate())
 
     async def leave_with_a_batch_in_the_lane() -> Lanes:
-        lanes = Lanes(1, SilentObserver())
+        lanes = Lanes(1)
         task = ask(batcher_of(runtime, lanes), rows(1))
         await until(lambda: len(runtime.batches) == 1)
         task.cancel()
@@ -216,7 +219,7 @@ def test_lane_that_hangs_does_not_keep_the_service_from_stopping(monkeypatch: py
     runtime.gate.clear()
 
     async def main() -> None:
-        lanes = Lanes(1, SilentObserver())
+        lanes = Lanes(1)
         task = ask(batcher_of(runtime, lanes), rows(1))
         await until(lambda: len(runtime.batches) == 1)
         task.cancel()

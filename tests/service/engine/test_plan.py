@@ -23,19 +23,20 @@ def table(**milliseconds: float) -> list[Latency]:
         (table(b1=2.0, b4=8.0, b16=32.0), 1),  # a convolutional decoder: nothing is gained
         (table(b1=1.0, b4=1.5, b16=4.0, b64=15.8), 16),  # 64 is only 1 % better than 16
         (table(b1=1.0, b4=1.5, b16=4.0, b64=8.0), 64),
+        (table(b1=0.02, b4=0.08, b16=0.32, b64=1.28), 64),  # nothing in the run, but the way to it is shared
         ([], 16),
     ],
 )
 def test_largest_batch_is_the_smallest_that_is_nearly_best_per_image(latency: list[Latency], expected: int) -> None:
-    assert largest_batch(Settings(), CPU, latency) == expected
+    assert largest_batch(Settings(), "any", CPU, latency) == expected
 
 
 def test_latency_table_of_a_cpu_says_nothing_of_a_gpu() -> None:
-    assert largest_batch(Settings(), GPU, table(b1=1.0, b2=2.0)) > 2
+    assert largest_batch(Settings(), "any", GPU, table(b1=1.0, b2=2.0)) > 2
 
 
 def test_largest_batch_that_is_set_wins() -> None:
-    assert largest_batch(Settings(max_batch_size=5), CPU, table(b1=2.0)) == 5
+    assert largest_batch(Settings(max_batch_size=5), "any", CPU, table(b1=2.0)) == 5
 
 
 def test_lanes_fill_the_cores_of_a_cpu_and_one_fills_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

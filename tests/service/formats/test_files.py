@@ -16,11 +16,11 @@ from service.formats.animation import encode_animation
 from service.formats.arrays import read_npy, write_npy
 from service.formats.negotiation import APNG, GIF, JPEG, NPY, PNG, RAW, WEBP, ZIP
 from service.formats.png import encode_png
-from service.formats.render import Drawing, Options, render
+from service.formats.render import Drawing, Identity, Options, render
 from service.formats.stills import encode_still, near_square, tile
 from tests.service.support import frames_of, npy_of, picture, pixels_of
 
-MODEL = {"name": "m", "version": 1, "digest": "0"}
+MODEL = Identity("m", 1, "0", "onnxruntime", "CPUExecutionProvider")
 
 
 def pictures(n: int, height: int = 5, width: int = 7, channels: int = 3) -> Any:

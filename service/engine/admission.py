@@ -1,0 +1,131 @@
+"""Who is let in: decided on arrival, from what waits and what it should cost."""
+
+from dataclasses import dataclass
+
+from service.engine.cost import CostModel
+from service.engine.fair_queue import FairQueue
+from service.engine.invariance import NO_PADDING, Padding
+from service.engine.lanes import Lanes, Work
+from service.errors import DeadlineError, OverloadedError
+
+_RETRY_S = 1.0  # as long as nothing has been measured
+_GAIN = 1 / 32  # about the last thirty requests count
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How a graph is batched.
+
+    Attributes:
+        max_batch_size: Images of one run, of which padding makes no more.
+        queue_images: Images that may wait.
+        max_wait_s: How long an idle lane waits for a fuller batch, from the first request on.
+        padding: What makes a row's bytes independent of its batch; see `find_padding`.
+        hang_s: Seconds after which a run is given up, unless it was expected to take a good part of that.
+    """
+
+    max_batch_size: int
+    queue_images: int
+    max_wait_s: float = 0.0
+    padding: Padding = NO_PADDING
+    hang_s: float = 30.0
+
+
+class Admission:
+    """Decides for one graph. The lanes' lock guards it.
+
+    Args:
+        name: Of the graph, for messages.
+        work: What the lanes know the graph's queue as.
+        queue: Who waits.
+        cost: What a run takes.
+        lanes: Run it.
+    """
+
+    def __init__(self, name: str, work: Work, queue: FairQueue, cost: CostModel, lanes: Lanes) -> None:
+        self._name = name
+        self._work = work
+        self._queue = queue
+        self._cost = cost
+        self._lanes = lanes
+        self._margin = Margin()
+
+    def check_room(self, rows: int, limits: Limits) -> None:
+        """Refuse what the queue has no room for. A request larger than the queue is taken when nothing waits.
+
+        Raises:
+            OverloadedError: With the seconds until there should be room.
+        """
+        waiting, limit = self._queue.images, limits.queue_images
+        if waiting and waiting + rows > limit:
+            excess = min(waiting, waiting + rows - limit)
+            seconds = self._cost.runs(excess, limits.max_batch_size) / max(1, self._lanes.alive)
+            raise OverloadedError(
+                f"{waiting} images wait for {self._name}, of at most {limit}; this request has {rows} more",
+                retry_after_s=seconds or _RETRY_S,
+            )
+
+    def check_time(self, rows: int, left: float, limits: Limits) -> float:
+        """Refuse what would be answered too late.
+
+        Args:
+            rows: Of the request.
+            left: Seconds until its deadline.
+            limits: How it is batched.
+
+        Returns:
+            Seconds until it should be answered.
+
+        Raises:
+            DeadlineError: If even an idle service would be too late.
+            OverloadedError: If others are in the way; with the seconds until they should not be.
+        """
+        largest, queue, cost = limits.max_batch_size, self._queue, self._cost
+        turns = -(-rows // largest)
+        # What would start at once is tried whatever was measured: one slow run must not refuse everybody for ever.
+        tried = turns == 1 and not queue.images
+        before_last, last = (turns - 1) * largest, rows - (turns - 1) * largest
+        alone = cost.runs(before_last, largest) / max(1, self._lanes.alive) + cost.seconds(last)
+        if left <= 0 or (alone > left and not tried):
+            raise DeadlineError(
+                f"{self._name} would answer in about {alone * 1000:.0f} ms if it were idle; "
+                f"the deadline is in {left * 1000:.0f} ms: allow more time, or ask for fewer images"
+            )
+        # At each turn of this request the others have one too, of at most one batch; who leaves is followed by another.
+        ahead = turns * min(queue.images, queue.jobs * largest)
+        wait = self._lanes.wait_s(self._work, cost.runs(ahead + before_last, largest))
+        expected = wait + cost.seconds(largest if ahead else last)  # with whoever comes meanwhile
+        # Where nobody waits there is nothing to misjudge but the runs; and a margin that refused everybody would never
+        # learn again.
+        margin = self._margin.seconds if queue.images else 0.0
+        if expected + margin > left and not tried:
+            raise OverloadedError(
+                f"{self._name} would answer in about {expected * 1000:.0f} ms, {ahead} images are ahead; "
+                f"the deadline is in {left * 1000:.0f} ms: send it later, or allow more time",
+                retry_after_s=expected + margin - left,
+            )
+        return expected
+
+    def learn(self, error_s: float) -> None:
+        """A request was answered (or given up) so much later than expected."""
+        self._margin.learn(error_s)
+
+
+class Margin:
+    """How wrong the expected seconds are: mean and three mean deviations of what was learnt, forgetting.
+
+    The estimate that TCP makes of its round trips (Jacobson, "Congestion avoidance and control", 1988). Under overload
+    the queue is as long as deadlines allow, so that every request in it is one that may just be late.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._mean = 0.0
+        self._deviation = 0.0
+
+    def learn(self, error_s: float) -> None:
+        """An expectation was so many seconds too short."""
+        error = error_s - self._mean
+        self._mean += _GAIN * error
+        self._deviation += _GAIN * (abs(error) - self._deviation)
+        self.seconds = max(0.0, self._mean + 3 * self._deviation)

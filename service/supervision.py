@@ -1,0 +1,77 @@
+"""Work that ends when nobody waits for it any more."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from starlette.requests import ClientDisconnect, Request
+
+from service.errors import DeadlineError
+from service.transport import when_client_leaves
+
+_AFTER_THE_ENGINE_S = 0.005  # it watches the same deadline, and knows what became of the request
+
+
+class Supervision:
+    """Cancels the task in its block when the client leaves or the deadline passes.
+
+    Args:
+        request: Its body was read.
+        deadline: By the clock of the event loop; None if there is none.
+
+    Raises:
+        ClientDisconnect: From the block, if the client left.
+        DeadlineError: From the block, if the deadline passed.
+    """
+
+    __slots__ = ("_cancelling", "_deadline", "_loop", "_reason", "_request", "_task", "_timer", "_watcher")
+
+    def __init__(self, request: Request, deadline: float | None) -> None:
+        self._request = request
+        self._deadline = deadline
+        self._loop = asyncio.get_running_loop()
+        self._reason: Exception | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._cancelling = task.cancelling()
+        if self._deadline is not None:
+            self._timer = self._loop.call_at(self._deadline + _AFTER_THE_ENGINE_S, self._expire)
+        if not when_client_leaves(self._request.scope, self._leave):
+            self._watcher = self._loop.create_task(self._watch())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        else:
+            when_client_leaves(self._request.scope, None)
+        if self._reason is None:
+            return
+        ours = self._task.uncancel() <= self._cancelling
+        if ours and kind is not None and issubclass(kind, asyncio.CancelledError):
+            raise self._reason from error
+
+    async def _watch(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            continue
+        self._leave()
+
+    def _leave(self) -> None:
+        self._cancel(ClientDisconnect())
+
+    def _expire(self) -> None:
+        self._cancel(DeadlineError("the deadline has passed (X-Timeout-Ms, or setting default_timeout_ms)"))
+
+    def _cancel(self, reason: Exception) -> None:
+        if self._reason is None:
+            self._reason = reason
+            self._task.cancel()

@@ -1,0 +1,90 @@
+"""uvicorn's HTTP protocol, with a short way for an answer that is whole, and a word when the client leaves.
+
+An ASGI application hands over head and body of an answer one after the other, and uvicorn checks each header and writes
+twice: two system calls, two packets, and a client that wakes up twice. Here an application may send one message of type
+`WHOLE` instead, with the head's lines ready; it goes out with one write.
+
+That a client has left an ASGI application finds out by waiting for its next message, in a task of its own. Here
+`when_client_leaves` has a function called.
+"""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from starlette.types import Message, Scope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+WHOLE = "genserve.answer"
+
+_CYCLE = "genserve.cycle"
+
+
+class Cycle(RequestResponseCycle):
+    """A request and its answer.
+
+    Attributes:
+        left: Called if the client leaves before it has its answer.
+    """
+
+    left: Callable[[], None] | None = None
+
+    async def send(self, message: Message) -> None:  # type: ignore[override]
+        """As ASGI has it; and `{"type": WHOLE, "status": int, "head": bytes, "body": bytes}`.
+
+        `head` has the header lines, each with its line end, and among them Content-Length.
+        """
+        if message["type"] != WHOLE:
+            await super().send(message)  # type: ignore[arg-type]
+            return
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        lines = [STATUS_LINE[message["status"]]]
+        for name, value in self.default_headers:
+            lines += (name, b": ", value, b"\r\n")
+        lines.append(message["head"])
+        lines.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
+        lines.append(message["body"])
+        self.response_started = self.response_complete = True
+        self.waiting_for_100_continue = False
+        self.transport.write(b"".join(lines))
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+
+
+class Protocol(HttpToolsProtocol):
+    """For `uvicorn.Config(http=...)`."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        super().connection_lost(exc)
+        cycle = self.cycle
+        if isinstance(cycle, Cycle) and cycle.left is not None and not cycle.response_complete:
+            cycle.left()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        # uvicorn makes the object itself, from a class that it does not let one choose.
+        cycle.__class__ = Cycle
+        scope = cast(dict[str, Any], cycle.scope)
+        scope[_CYCLE] = cycle
+        if scope["method"] != "HEAD":
+            scope["extensions"] = {WHOLE: {}}
+        super()._start_asgi_task(cycle, app)
+
+
+def when_client_leaves(scope: Scope, call: Callable[[], None] | None) -> bool:
+    """Have a function called once if the client leaves before it has its answer; None takes that back.
+
+    Returns:
+        False if this server cannot tell. A client that has left already is told of at once.
+    """
+    cycle = scope.get(_CYCLE)
+    if cycle is None:
+        return False
+    cycle.left = call
+    if call is not None and cycle.disconnected:
+        call()
+    return True

@@ -1,0 +1,102 @@
+"""What a store holds at this moment, at a glance: names and times of files; but for aliases nothing is read.
+
+A published bundle does not change, so its manifest's inode, size and time say whether a version is still the one that
+was loaded. For bundles that were refused all files are looked at: whoever mends one may rewrite any of them.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Container
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from bundle.errors import BundleError
+from bundle.store import MANIFEST, Store
+
+Stamp = tuple[object, ...]
+Key = tuple[str, int]  # name and version
+
+_log = structlog.get_logger("service")
+
+
+@dataclass(frozen=True)
+class Look:
+    """A store at one moment.
+
+    Attributes:
+        versions: Of each name, its versions in ascending order, each with its stamp.
+        aliases: Of each name, what its aliases stand for.
+        unreadable: Names whose folder cannot be read, and why.
+    """
+
+    versions: dict[str, dict[int, Stamp]] = field(default_factory=dict)
+    aliases: dict[str, dict[str, int]] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+def look_at(store: Store, closely: Container[Key]) -> Look:
+    """Look at a store.
+
+    Args:
+        store: Which one.
+        closely: Versions whose stamp is to be a close one.
+
+    Raises:
+        OSError: If the store's folder is not there or cannot be read. That says nothing about what was in it: a volume
+            may come back.
+    """
+    if not store.root.is_dir():
+        raise FileNotFoundError(f"store {str(store.root)!r} is no folder any more")
+    look = Look()
+    for name in store.names():
+        try:
+            versions = store.versions(name)
+        except BundleError as error:
+            look.unreadable[name] = str(error)
+            continue
+        folder = store.root / name
+        look.versions[name] = {
+            version: (close_stamp if (name, version) in closely else stamp)(folder / str(version))
+            for version in versions
+        }
+        look.aliases[name] = store.aliases(name)
+    return look
+
+
+def stamp(folder: Path) -> Stamp:
+    """Changes whenever another bundle takes a bundle's place."""
+    return _stamp(folder / MANIFEST)
+
+
+def close_stamp(folder: Path) -> Stamp:
+    """Changes whenever any file in the folder does."""
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208 (only the names)
+    except OSError as error:
+        return (error.errno,)
+    return tuple((name, _stamp(folder / name)) for name in names)
+
+
+async def watch(refresh: Callable[[], Awaitable[None]], every_s: float) -> None:
+    """Refresh again and again; what goes wrong is logged, once as long as it stays the same."""
+    last = ""
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await refresh()
+            last = ""
+        except Exception as error:  # whatever it was, the next look may go well
+            text = f"{type(error).__name__}: {error}"
+            if text != last:
+                _log.error("store cannot be watched", reason=text, exc_info=not isinstance(error, OSError))
+            last = text
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        found = path.stat()
+    except OSError as error:
+        return (error.errno,)
+    return (found.st_ino, found.st_size, found.st_mtime_ns)

@@ -1,0 +1,245 @@
+"""Three times more than the engine can do: as much is answered in time as ever, and the others hear it at once.
+
+The runtime sleeps for a known time per run and per row, and all is compared with that or with another measurement.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from service.engine.batcher import Batcher
+from service.engine.cost import CostModel
+from service.errors import DeadlineError, OverloadedError, StoppingError
+from tests.service.engine.fakes import (
+    Array,
+    FakeRuntime,
+    Recorder,
+    affine,
+    ask,
+    batcher_of,
+    lanes_of,
+    rows,
+    run,
+    until,
+)
+
+FIXED_S, PER_ROW_S, LARGEST = 0.004, 0.002, 8
+BATCH_S = FIXED_S + PER_ROW_S * LARGEST
+DEADLINE_S = 8 * BATCH_S
+TICK_S = 0.002
+
+
+def sleep(x: Array) -> Array:
+    time.sleep(FIXED_S + PER_ROW_S * len(x))
+    return affine(x)
+
+
+@dataclass
+class Load:
+    """What became of requests.
+
+    Attributes:
+        ended: When and how each did, and how many images it was for.
+        refusal_s: How long it took to refuse.
+        retry_after_s: When they are told to come back.
+        overdue_s: By how much those that were let in missed their deadline.
+        stall_s: The longest time that the event loop itself stood still: the machine's doing.
+    """
+
+    ended: list[tuple[float, str, int]] = field(default_factory=list)
+    refusal_s: list[float] = field(default_factory=list)
+    retry_after_s: list[float] = field(default_factory=list)
+    overdue_s: list[float] = field(default_factory=list)
+    stall_s: float = 0.0
+
+    def images(self, ending: str, until: float) -> int:
+        """Images of the requests that ended so by then."""
+        return sum(size for when, how, size in self.ended if how == ending and when <= until)
+
+
+async def request(batcher: Batcher, load: Load, size: int) -> None:
+    loop = asyncio.get_running_loop()
+    arrived = loop.time()
+    ending = "ok"
+    try:
+        await batcher.run({"x": rows(*range(size))}, ["y"], arrived + DEADLINE_S)
+    except OverloadedError as refused:
+        ending = "overloaded"
+        load.refusal_s.append(loop.time() - arrived)
+        load.retry_after_s.append(refused.retry_after_s or 0.0)
+    except DeadlineError:
+        ending = "deadline"
+    if ending != "overloaded":
+        load.overdue_s.append(loop.time() - arrived - DEADLINE_S)
+    load.ended.append((loop.time(), ending, size))
+
+
+async def feel_stalls(load: Load) -> None:
+    loop = asyncio.get_running_loop()
+    last = loop.time()
+    while True:
+        await asyncio.sleep(TICK_S)
+        load.stall_s, last = max(load.stall_s, loop.time() - last), loop.time()
+
+
+async def arrive(batcher: Batcher, load: Load, per_s: float, sizes: Sequence[int], seconds: float) -> None:
+    """Open loop: requests come whether or not the engine keeps up."""
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    feeling = asyncio.create_task(feel_stalls(load))
+    came = 0
+    tasks: list[asyncio.Task[None]] = []
+    while (now := loop.time()) - start < seconds:
+        while came < (now - start) * per_s:
+            size = sizes[len(tasks) % len(sizes)]
+            tasks.append(asyncio.create_task(request(batcher, load, size)))
+            came += size
+        await asyncio.sleep(TICK_S)
+    await asyncio.gather(*tasks)
+    feeling.cancel()
+
+
+async def peak(batcher: Batcher, lanes: int, seconds: float) -> float:
+    """Images per second with always enough to do."""
+    done, loop = 0, asyncio.get_running_loop()
+    start = loop.time()
+
+    async def caller() -> None:
+        nonlocal done
+        while loop.time() - start < seconds:
+            await ask(batcher, rows(*range(LARGEST)))
+            done += LARGEST
+
+    await asyncio.gather(*(caller() for _ in range(3 * lanes)))
+    return done / (loop.time() - start)
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("sizes", [[1], [1, 1, 20, 3]])
+def test_at_three_times_capacity_goodput_stays_and_nobody_is_late_by_more_than_a_batch(
+    lanes: int, sizes: list[int]
+) -> None:
+    shares: list[float] = []
+
+    async def main() -> None:
+        async with lanes_of(lanes) as made:
+            batcher = batcher_of(FakeRuntime(sleep), made, max_batch_size=LARGEST)
+            best = await peak(batcher, lanes, 0.3)
+            load, seconds = Load(), 1.2
+            end = asyncio.get_running_loop().time() + seconds
+            await arrive(batcher, load, 3 * best, sizes, seconds)
+            shares.append(load.images("ok", end) / (best * seconds))
+            assert load.images("overloaded", end) > 0
+            assert max(load.overdue_s) <= BATCH_S + load.stall_s
+            assert np.median(load.refusal_s) < BATCH_S
+            assert min(load.retry_after_s) > 0
+
+    for _ in range(4):  # a machine that is busy with something else may spoil one
+        run(main())
+        if shares[-1] >= 0.9:
+            return
+    pytest.fail(f"goodput is {shares} of the peak")
+
+
+def test_request_is_refused_for_others_only_if_it_could_be_answered_without_them() -> None:
+    async def main() -> None:
+        runtime = FakeRuntime()
+        runtime.gate.clear()
+        async with lanes_of(1) as lanes:
+            batcher = batcher_of(runtime, lanes, cost=CostModel([(8, 1.0)]))
+            now = asyncio.get_running_loop().time()
+            tasks = [ask(batcher, rows(*range(8))) for _ in range(5)]
+            await asyncio.sleep(0)
+            with pytest.raises(OverloadedError, match="images are ahead") as refused:
+                await ask(batcher, rows(1), now + 3)
+            assert 1 < (refused.value.retry_after_s or 0) < 5
+            with pytest.raises(DeadlineError, match="if it were idle"):
+                await ask(batcher, rows(*range(16)), now + 1)
+            runtime.gate.set()
+            await asyncio.gather(*tasks)
+
+    run(main())
+
+
+def test_admission_can_be_asked_for_before_anything_is_made() -> None:
+    async def main() -> None:
+        runtime, recorder = FakeRuntime(), Recorder()
+        runtime.gate.clear()
+        async with lanes_of(1) as lanes:
+            batcher = batcher_of(runtime, lanes, recorder, queue_images=8)
+            batcher.admit(8)
+            tasks = [ask(batcher, rows(0))]
+            await until(lambda: lanes.busy == 1)
+            tasks.append(ask(batcher, rows(*range(8))))
+            await asyncio.sleep(0)
+            with pytest.raises(OverloadedError):
+                batcher.admit(1)
+            assert batcher.queued_images == 8
+            runtime.gate.set()
+            await asyncio.gather(*tasks)
+            lanes.refuse()
+            with pytest.raises(StoppingError):
+                batcher.admit(1)
+        assert recorder.endings == {"ok": 2, "overloaded": 1, "stopping": 1}
+
+    run(main())
+
+
+def test_answer_that_comes_after_the_deadline_is_not_handed_out() -> None:
+    """The loop is held up, so that its timer cannot tell: the batch brings the news."""
+
+    async def main() -> None:
+        recorder = Recorder()
+        async with lanes_of(1) as lanes:
+            batcher = batcher_of(FakeRuntime(), lanes, recorder)
+            task = ask(batcher, rows(1), asyncio.get_running_loop().time() + 0.01)
+            await asyncio.sleep(0)
+            time.sleep(0.05)
+            with pytest.raises(DeadlineError, match="passed before the answer"):
+                await task
+        assert recorder.endings == {"deadline": 1}
+
+    run(main())
+
+
+def test_models_share_the_device_by_time_and_not_by_number_of_runs() -> None:
+    def of(seconds: float) -> FakeRuntime:
+        def step(x: Array) -> Array:
+            time.sleep(seconds)
+            return affine(x)
+
+        return FakeRuntime(step)
+
+    async def main() -> None:
+        slow, quick = of(0.016), of(0.004)
+        async with lanes_of(1) as lanes:
+            tasks = []
+            for runtime in (slow, quick):
+                batcher = batcher_of(runtime, lanes, max_batch_size=1)
+                tasks += [asyncio.create_task(batcher.run({"x": rows(*range(300))}, ["y"]))]
+            await asyncio.sleep(1.0)
+            ratio = len(quick.batches) / len(slow.batches)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        assert 2.5 < ratio < 6
+
+    run(main())
+
+
+def test_idle_engine_lets_in_a_large_request_however_wrong_earlier_expectations_were() -> None:
+    async def main() -> None:
+        async with lanes_of(1) as made:
+            batcher = batcher_of(FakeRuntime(sleep), made, max_batch_size=LARGEST)
+            await ask(batcher, rows(*range(LARGEST)))
+            for _ in range(100):
+                batcher._admission.learn(10.0)
+            size = 3 * LARGEST
+            deadline = asyncio.get_running_loop().time() + 100 * BATCH_S
+            np.testing.assert_array_equal(await ask(batcher, rows(*range(size)), deadline), affine(rows(*range(size))))
+
+    run(main())

@@ -1,0 +1,131 @@
+"""A whole answer goes out in one write, and says what the usual way would say."""
+
+import asyncio
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from service.transport import WHOLE, Protocol, when_client_leaves
+from tests.service.engine.fakes import run
+
+POST = b"POST /sample HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n%b\r\n{}"
+LINES = [(b"content-type", b"application/json"), (b"content-length", b"4"), (b"x-seed", b"7")]
+
+
+async def whole(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    assert WHOLE in scope["extensions"]
+    head = b"".join(b"%b: %b\r\n" % line for line in LINES)
+    await send({"type": WHOLE, "status": 200, "head": head, "body": b"body"})
+
+
+async def usual(_: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": LINES})
+    await send({"type": "http.response.body", "body": b"body"})
+
+
+async def without(scope: Scope, receive: Receive, send: Send) -> None:
+    assert "extensions" not in scope
+    await usual(scope, receive, send)
+
+
+class Wire(asyncio.Transport):
+    """What reaches the socket."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+        self.closed = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ARG002
+        return None
+
+    def write(self, data: Any) -> None:
+        self.writes.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+def talk(app: Any, *requests: bytes) -> Wire:
+    wire = Wire()
+
+    async def main() -> None:
+        config = uvicorn.Config(app, http=Protocol, log_config=None, access_log=False, ws="none")
+        config.load()
+        state = ServerState()
+        state.default_headers = [(b"date", b"today")]
+        protocol = Protocol(config=config, server_state=state, app_state={})
+        protocol.connection_made(wire)
+        for request in requests:
+            protocol.data_received(request)
+        while state.tasks:
+            await asyncio.sleep(0)
+        closed = wire.closed
+        protocol.connection_lost(None)
+        wire.closed = closed  # by the service, not by the test
+
+    run(main())
+    return wire
+
+
+@pytest.mark.parametrize("extra", [b"", b"Connection: close\r\n"])
+def test_whole_answer_says_what_the_usual_way_says_in_one_write(extra: bytes) -> None:
+    short, long = talk(whole, POST % extra), talk(usual, POST % extra)
+    assert len(short.writes) == 1
+    assert short.writes[0] == b"".join(long.writes)
+    assert short.closed == long.closed == bool(extra)
+
+
+def test_pipelined_requests_are_answered_in_order() -> None:
+    assert len(talk(whole, (POST % b"") * 3).writes) == 3
+
+
+def test_answer_to_head_goes_the_usual_way() -> None:
+    wire = talk(without, b"HEAD / HTTP/1.1\r\nHost: test\r\n\r\n")
+    assert b"".join(wire.writes).endswith(b"x-seed: 7\r\n\r\n")
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_client_that_leaves_before_its_answer_is_told_of(stays: bool) -> None:
+    told: list[str] = []
+    answer = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert when_client_leaves(scope, lambda: told.append("left"))
+        await answer.wait()
+        await usual(scope, receive, send)
+
+    async def main() -> None:
+        config = uvicorn.Config(app, http=Protocol, log_config=None, access_log=False, ws="none")
+        config.load()
+        state = ServerState()
+        protocol = Protocol(config=config, server_state=state, app_state={})
+        protocol.connection_made(Wire())
+        protocol.data_received(b"HEAD / HTTP/1.1\r\nHost: test\r\n\r\n")
+        await asyncio.sleep(0.01)
+        if stays:
+            answer.set()
+            await asyncio.sleep(0.01)
+        protocol.connection_lost(None)
+        answer.set()
+        while state.tasks:
+            await asyncio.sleep(0)
+
+    run(main())
+    assert told == ([] if stays else ["left"])
+
+
+def test_server_that_cannot_tell_says_so() -> None:
+    assert not when_client_leaves({"type": "http"}, lambda: None)
