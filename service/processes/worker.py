@@ -1,0 +1,87 @@
+"""`python -m service.processes.worker`: one of several processes that serve on one port; the parent starts it.
+
+The parent writes `Orders` to its stdin and closes it to say that the service ends; should the parent die, the kernel
+closes it. On stdout the worker answers with a `Report`.
+"""
+
+import os
+import shutil
+import sys
+import threading
+import time
+from typing import TextIO
+
+from service.app import create_app
+from service.catalog import Catalog
+from service.errors import StartupError
+from service.logs import configure_logs
+from service.processes.listening import listen
+from service.processes.messages import Orders, Report
+from service.processes.server import Server
+
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
+_CANNOT_START = 2
+
+
+def main() -> int:
+    """Serve until stdin ends; returns the exit code."""
+    parent = os.getppid()
+    with _take_stdout() as reports:
+        orders = Orders.model_validate_json(_read_line())
+        try:
+            _serve(orders, reports)
+        except StartupError as error:
+            _say(reports, Report(state="failed", reason=str(error)))
+            return _CANNOT_START
+    if os.getppid() != parent:  # it would have removed them
+        shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
+    return 0
+
+
+def _serve(orders: Orders, reports: TextIO) -> None:
+    settings = orders.settings
+    configure_logs(settings)
+
+    def announce(catalog: Catalog) -> None:
+        names = sorted({model.name for model in catalog.models()})
+        _say(reports, Report(state="ready", models=names))
+
+    server = Server(
+        create_app(settings), settings, lambda: listen(settings, shared=True), announce, load_first=orders.load_first
+    )
+    threading.Thread(target=_obey, args=(server, orders.stopping_s), daemon=True).start()
+    server.run_until_stopped()
+
+
+def _obey(server: Server, patience_s: float) -> None:
+    while os.read(_STDIN, 1024):
+        pass
+    server.stop()
+    time.sleep(patience_s)
+    os._exit(1)  # it hangs, and there may be no parent to end it
+
+
+def _read_line() -> bytes:
+    line = b""
+    while not line.endswith(b"\n") and (more := os.read(_STDIN, 4096)):
+        line += more
+    return line
+
+
+def _take_stdout() -> TextIO:
+    """Keep stdout for reports; what anything else prints goes to stderr."""
+    mine = os.fdopen(os.dup(_STDOUT), "w", encoding="utf-8")
+    os.dup2(_STDERR, _STDOUT)
+    return mine
+
+
+def _say(reports: TextIO, report: Report) -> None:
+    try:
+        reports.write(f"{report.model_dump_json()}\n")
+        reports.flush()
+    except BrokenPipeError:
+        return  # the parent has died; stdin says so too
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""Several processes behind one port."""
+
+import os
+import signal
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from service import __main__ as command
+from service.engine.devices import Device
+from service.engine.plan import lane_count
+from service.settings import Settings
+from tests.service.load import clients, quiet_process
+from tests.service.support import plain_environment, pngs_of, until
+
+BODY = {"model": "gan", "n": 3, "seed": 7}
+
+
+def workers_of(parent: "subprocess.Popen[str]") -> dict[int, psutil.Process]:
+    """The workers that live, by process id."""
+    return {child.pid: child for child in psutil.Process(parent.pid).children()}
+
+
+def total(url: str, name: str) -> float:
+    families = parse(httpx.get(f"{url}/metrics").text)
+    return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+
+
+def ask_over_a_fresh_connection(url: str, workers: dict[int, psutil.Process]) -> tuple[int, list[str]]:
+    """Who answered, and what."""
+    with httpx.Client(base_url=url, timeout=60) as client:
+        answer = client.post("/sample", json=BODY)
+        ours = answer.extensions["network_stream"].get_extra_info("client_addr")
+        holders = [
+            pid
+            for pid, worker in workers.items()
+            if any(found.raddr and found.raddr.port == ours[1] for found in worker.net_connections())
+        ]
+    assert len(holders) == 1
+    return holders[0], pngs_of(answer)
+
+
+def test_every_worker_draws_the_same_bytes_and_metrics_count_them_all(store: Path) -> None:
+    with quiet_process(store, GENSERVE_WORKERS="3") as (running, url):
+        workers = workers_of(running)
+        assert len(workers) == 3
+        answers: list[tuple[int, list[str]]] = []
+        while len({pid for pid, _ in answers}) < 3:
+            answers.append(ask_over_a_fresh_connection(url, workers))
+            assert len(answers) < 200, "one worker gets no connection"
+        assert {tuple(pngs) for _, pngs in answers} == {tuple(answers[0][1])}
+        until(lambda: total(url, "genserve_images_total") == 3 * len(answers))
+        until(lambda: total(url, "genserve_lanes") == 3 * lane_count(Settings(workers=3), Device("cpu")))
+
+
+def test_killed_worker_is_replaced_while_the_others_serve(store: Path) -> None:
+    with quiet_process(store, GENSERVE_WORKERS="2") as (running, url):
+        before = workers_of(running)
+        victim = min(before)
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: victim not in workers_of(running))
+        with clients(url, keeping=0, fresh=2) as outcomes:  # from now on, through the start of the new one
+            until(lambda: len(workers_of(running)) == 2)
+            (new,) = workers_of(running).keys() - before.keys()
+            until(lambda: _listens(new))
+            answered = outcomes.answered
+            until(lambda: outcomes.answered > answered + 20)
+        assert (outcomes.broken, outcomes.refused, set(outcomes.statuses)) == ([], 0, {"200"})
+        assert ask_over_a_fresh_connection(url, workers_of(running))[1]
+
+
+def test_worker_that_is_told_to_end_loses_no_request_and_is_replaced(store: Path) -> None:
+    with quiet_process(store, GENSERVE_WORKERS="2") as (running, url):
+        before = workers_of(running)
+        with clients(url, keeping=0, fresh=8) as outcomes:
+            until(lambda: outcomes.answered > 20)
+            os.kill(min(before), signal.SIGTERM)
+            until(lambda: workers_of(running).keys() - before.keys())
+            until(lambda: all(map(_listens, workers_of(running))))
+        assert outcomes.broken == []
+        assert set(outcomes.statuses) <= {"200", "stopping"}
+
+
+def test_workers_end_when_their_parent_is_killed(store: Path, tmp_path: Path) -> None:
+    with quiet_process(store, GENSERVE_WORKERS="2", TMPDIR=str(tmp_path)) as (running, url):
+        workers = workers_of(running)
+        httpx.post(f"{url}/sample", json=BODY)
+        running.kill()
+        until(lambda: all(map(_has_ended, workers.values())))
+        assert list(tmp_path.glob("genserve-*")) == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"GENSERVE_DEVICE": "cuda"}, ["cuda", "CPUExecutionProvider"]),
+        ({"GENSERVE_STORE": "/nowhere/at/all"}, ["/nowhere/at/all"]),
+        ({"GENSERVE_WORKERS": "0"}, ["workers", "'0'"]),
+        ({"GENSERVE_WORKERS": "65"}, ["workers", "'65'"]),
+    ],
+)
+def test_workers_that_cannot_start_end_it_all_with_one_line(
+    store: Path, environment: dict[str, str], words: list[str]
+) -> None:
+    code, err = _fail_to_start({"GENSERVE_STORE": str(store), "GENSERVE_WORKERS": "2"} | environment)
+    assert code == 2
+    assert len(err.splitlines()) == 1, err
+    assert all(word in err for word in words), err
+
+
+def test_worker_that_never_comes_up_ends_it_with_one_line_that_says_so(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\nif 'service.processes.worker' in sys.orig_argv: os._exit(7)\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    code, err = _fail_to_start({"GENSERVE_STORE": str(store), "GENSERVE_WORKERS": "2", "PYTHONPATH": path})
+    assert code == 2
+    assert "no worker comes up" in err.splitlines()[-1]
+    assert "exit code 7" in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def test_port_of_a_service_with_workers_cannot_be_taken_by_another(store: Path) -> None:
+    with quiet_process(store, GENSERVE_WORKERS="2") as (_, url):
+        port = url.rpartition(":")[2]
+        for workers in ("1", "2"):
+            code, err = _fail_to_start(
+                {"GENSERVE_STORE": str(store), "GENSERVE_WORKERS": workers, "GENSERVE_PORT": port}
+            )
+            assert (code, len(err.splitlines())) == (2, 1)
+            assert port in err
+
+
+def test_lanes_are_shared_among_workers() -> None:
+    cores = len(os.sched_getaffinity(0))
+    assert lane_count(Settings(workers=1), Device("cpu")) == cores
+    assert lane_count(Settings(workers=cores), Device("cpu")) == 1
+    assert lane_count(Settings(workers=64), Device("cpu")) == max(1, cores // 64)
+    assert lane_count(Settings(workers=2, lanes=5), Device("cpu")) == 5
+
+
+def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--help"])
+    assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("serve", "tune MODEL", "docs/settings.md"))
+
+
+def test_tune_is_given_its_own_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    tuning = types.ModuleType("service.tuning")
+    tuning.main = lambda arguments: len(arguments)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "service.tuning", tuning)
+    assert command.main(["tune", "gan", "--help"]) == 2
+
+
+def test_unknown_command_ends_it_with_two(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(["train"])
+    assert ended.value.code == 2
+    assert "'train'" in capsys.readouterr().err
+
+
+def _fail_to_start(environment: dict[str, str]) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "service", "serve"],
+        env=plain_environment() | {"GENSERVE_PORT": "0"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+def _listens(pid: int) -> bool:
+    return any(found.status == psutil.CONN_LISTEN for found in psutil.Process(pid).net_connections())
+
+
+def _has_ended(worker: psutil.Process) -> bool:
+    try:
+        return worker.status() == psutil.STATUS_ZOMBIE  # nobody may be there to ask how it ended
+    except psutil.NoSuchProcess:
+        return True
