@@ -14,7 +14,7 @@ RUN touch README.md LICENSE && python -m venv --without-pip /opt/venv
 
 FROM packages AS service-packages
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip --python /opt/venv/bin/python install --constraint constraints.txt '.[service]'
+    pip --python /opt/venv/bin/python install --constraint constraints.txt '.[service,otel]'
 # 56 MB that serving never loads: tests, onnxruntime's developer tools, its C library (the Python module has its own).
 RUN find /opt/venv -type d -name tests -prune -exec rm -rf {} + \
     && packages=$(echo /opt/venv/lib/python3*/site-packages/onnxruntime) \
@@ -41,7 +41,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     touch README.md LICENSE \
     && python3 -m venv /opt/pip \
     && python3 -m venv --without-pip /opt/venv \
-    && /opt/pip/bin/pip --python /opt/venv/bin/python install --constraint constraints.txt '.[service-gpu]'
+    && /opt/pip/bin/pip --python /opt/venv/bin/python install --constraint constraints.txt '.[service-gpu,otel]'
 
 
 # --- images: bytecode is made here, because nothing can be written into a read-only root ---
