@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from benchmarks.cells import Cell
-from benchmarks.contenders import OURS
 from benchmarks.summary import Summary
 
 CONNECTIONS = 32
@@ -50,7 +49,7 @@ def _title(cell: Cell) -> str:
 def _bars(summary: Summary, cell: Cell) -> list[_Bar]:
     subjects = [("onnxruntime", summary.limit(cell), cell.bare, _BARE_COLOUR)]
     for contender in summary.contenders:
-        colour = _OUR_COLOUR if contender.key == OURS else _PEER_COLOUR
+        colour = _OUR_COLOUR if contender.package is None else _PEER_COLOUR
         subjects.append((contender.title, contender.key, cell, colour))
     return [
         _Bar(

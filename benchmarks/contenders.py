@@ -1,14 +1,16 @@
 """The servers that are compared: how each is started and asked."""
 
 import json
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.cells import Cell
 from benchmarks.wrk import Request
 
 OURS = "genserve"
+CORES = len(os.sched_getaffinity(0))
 _JSON = {"Content-Type": "application/json"}
 _PNG, _RAW = "image/png", "application/octet-stream"
 DEBIAN_PYTHON = "/usr/bin/python3.11"
@@ -25,6 +27,7 @@ class Contender:
         request: What it is asked for in a cell.
         package: What it is called on the package index; None for ours.
         base: The python that its environment is made with; None takes the one that runs us.
+        settings: Further environment variables.
     """
 
     key: str
@@ -33,6 +36,7 @@ class Contender:
     request: Callable[[Cell], Request] = field(repr=False)
     package: str | None = None
     base: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def _module(name: str) -> Callable[[int], Sequence[str]]:
@@ -65,6 +69,13 @@ CONTENDERS = {
     contender.key: contender
     for contender in (
         Contender(OURS, "genserve", _module("service"), _our_request),
+        Contender(
+            "genserve-workers",
+            "genserve, a worker per core",
+            _module("service"),
+            _our_request,
+            settings={"GENSERVE_WORKERS": str(CORES), "GENSERVE_LANES": str(CORES)},
+        ),
         Contender("fastapi", "FastAPI", _module("benchmarks.peers.fastapi_server"), _plain_request, "fastapi"),
         Contender("litserve", "LitServe", _module("benchmarks.peers.litserve_server"), _plain_request, "litserve"),
         Contender("ray", "Ray Serve", _module("benchmarks.peers.ray_server"), _plain_request, "ray"),

@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.cells import Cell
-from benchmarks.contenders import OURS, Contender, base_python
+from benchmarks.contenders import Contender, base_python
 from benchmarks.environments import environment
 from benchmarks.errors import BenchmarkError
 from benchmarks.models import Model
@@ -80,12 +80,12 @@ def running(
         BenchmarkError: If it cannot be installed, does not answer within two minutes, or answers something else.
     """
     python = sys.executable
-    if contender.key != OURS:
+    if contender.package is not None:
         python = str(environment(contender.key, base_python(contender), workspace.environments.resolve()))
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        variables = _variables(model, port, folder, workspace) | dict(settings or {})
+        variables = _variables(model, port, folder, workspace) | {**contender.settings, **(settings or {})}
         command = [python, *contender.arguments(port)]
         process = ServerProcess(command, variables, folder, workspace.log(contender.key))
         try:
