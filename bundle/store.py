@@ -79,14 +79,19 @@ class Store:
 
     def aliases(self, name: str) -> dict[str, int]:
         """Alias → version of a name; unreadable alias files are left out."""
-        if not re.fullmatch(NAME, name):
-            return {}
-        try:
-            paths = sorted((self.root / name / _ALIASES).iterdir())
-        except OSError:
-            return {}
-        found = {path.name: _alias_target(path) for path in paths if re.fullmatch(_ALIAS, path.name)}
+        folder = self.root / name / _ALIASES
+        found = {alias: _alias_target(folder / alias) for alias in self.alias_names(name)}
         return {alias: version for alias, version in found.items() if version is not None}
+
+    def alias_names(self, name: str) -> list[str]:
+        """Aliases of a name, sorted, whether or not their files can be read."""
+        if not re.fullmatch(NAME, name):
+            return []
+        try:
+            found = sorted(path.name for path in (self.root / name / _ALIASES).iterdir())
+        except OSError:
+            return []
+        return [alias for alias in found if re.fullmatch(_ALIAS, alias)]
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Let `name@alias` mean a version, replacing in one step what it meant before.

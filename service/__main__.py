@@ -5,6 +5,7 @@ Settings or devices that cannot be end it with 2 and one line that says why.
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(settings: Settings) -> None:
     if settings.workers == 1:
+        for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
+            os.environ.pop(name, None)  # somebody else's: one process counts in its own memory
         from service.processes import single  # a parent of workers has no use for the engine
 
         single.serve(settings)

@@ -18,7 +18,7 @@ from service.engine.loading import LoadedBundle, RefusedError, load_bundle
 from service.engine.observer import EngineObserver, SilentObserver, Source
 from service.engine.plan import lane_count
 from service.errors import StartupError, StoppingError
-from service.inventory import Inventory, Loaded, Refused
+from service.inventory import Inventory, Loaded, Refusal
 from service.leases import Leases
 from service.memory import give_back
 from service.model import Model
@@ -141,8 +141,8 @@ class Catalog:
                 raise StoppingError("the service is shutting down; it loads nothing any more")
             self._leases.collect()
             closely = {*self._inventory.refused}
-            look = await self._aside(lambda: look_at(self._store, closely))
-            if look == self._look:
+            look = await self._aside(lambda: look_at(self._store, closely, self._look))
+            if look == self._look and not self._inventory.has_second_chances():
                 return
             self._inventory.pardon(look)
             self._inventory.shelve(look)
@@ -180,18 +180,18 @@ class Catalog:
         inventory = self._inventory
         ref, begun = f"{key[0]}@{key[1]}", time.perf_counter()
         found, outcome = await self._aside(lambda: self._attempt(key))
-        if isinstance(outcome, str):
-            inventory.refused[key] = Refused(outcome, found)
-            _log.error("bundle refused", bundle=ref, reason=outcome)
+        if isinstance(outcome, Refusal):
+            inventory.refuse(key, outcome, found)
+            _log.error("bundle refused", bundle=ref, reason=outcome.why)
             return
-        inventory.refused.pop(key, None)
+        inventory.accept(key)
         if key in inventory.loaded:
             self._leases.retire(inventory.loaded[key].model)
         inventory.loaded[key] = Loaded(self._serve(outcome), found)
         took = round(time.perf_counter() - begun, 3)
         _log.info("model loaded", model=ref, digest=outcome.bundle.digest, seconds=took)
 
-    def _attempt(self, key: Key) -> tuple[Stamp, LoadedBundle | str]:
+    def _attempt(self, key: Key) -> tuple[Stamp, LoadedBundle | Refusal]:
         """On the thread: what was there, then the bundle or why it cannot serve."""
         name, version = key
         folder = self._store.root / name / str(version)
@@ -199,7 +199,7 @@ class Catalog:
         try:
             return before, load_bundle(self._store, name, version, self._backend, self._settings, self._stopping.is_set)
         except RefusedError as error:
-            return closely, str(error)
+            return closely, Refusal(str(error), error.passing)
 
     def _serve(self, loaded: LoadedBundle) -> Model:
         manifest = loaded.bundle.manifest

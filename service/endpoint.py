@@ -100,14 +100,15 @@ async def answer(
     deadline = _deadline(headers.get(b"x-timeout-ms"), context.settings.default_timeout_ms)
     media_type = negotiate(headers.get(b"accept", b"").decode("latin-1"), offered)
     options, query = _split_query(request.query_params) if scope["query_string"] else (_NO_OPTIONS, _NO_QUERY)
-    raw = await read_body(request.receive, headers.get(b"content-length", b""), context.max_body)
     content_type = headers.get(b"content-type", b"application/json").decode("latin-1")
     most = context.settings.max_images
-    body = await context.workers.run(
-        len(raw), lambda: _validate(schema, parse_body(raw, content_type, query, array_field, most))
-    )
     call = Call(context, catalog, trace, media_type, options, deadline)
-    async with Supervision(request, deadline):
+    async with Supervision(request, deadline) as supervision:
+        raw = await read_body(request.receive, headers.get(b"content-length", b""), context.max_body)
+        supervision.body_was_read()
+        body = await context.workers.run(
+            len(raw), lambda: _validate(schema, parse_body(raw, content_type, query, array_field, most))
+        )
         return await work(call, body)
 
 

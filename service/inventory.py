@@ -1,12 +1,18 @@
 """What is loaded and what was refused, held against what the store has: what to load, what to let go, what to show."""
 
+import math
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from service.model import Model
 from service.retention import effective_aliases, kept_versions
 from service.shelf import Shelf
 from service.watching import Key, Look, Stamp
+
+_FIRST_PAUSE_S = 5.0
+_LONGEST_PAUSE_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -17,12 +23,20 @@ class Loaded:
     stamp: Stamp
 
 
+class Refusal(NamedTuple):
+    """Why a version cannot serve, and whether that may pass."""
+
+    why: str
+    passing: bool
+
+
 @dataclass(frozen=True)
 class Refused:
     """Why a version cannot serve, and the close stamp that its bundle had before it was read."""
 
     why: str
     stamp: Stamp
+    again_at: float = math.inf  # when it is tried again though nothing has changed (monotonic seconds)
 
 
 class Inventory:
@@ -43,14 +57,33 @@ class Inventory:
         self.loaded: dict[Key, Loaded] = {}
         self.refused: dict[Key, Refused] = {}
         self._keep_versions = keep_versions
+        self._pauses: dict[Key, float] = {}
 
     def names(self, look: Look) -> list[str]:
         """Names that may have changed, sorted. Of a folder that cannot be read nothing is known."""
         return sorted(look.versions.keys() | {name for name, _ in self.loaded} - look.unreadable.keys())
 
     def pardon(self, look: Look) -> None:
-        """Forget refusals of bundles that have changed since, or are gone."""
-        self.refused = {key: one for key, one in self.refused.items() if _find(look, key) == one.stamp}
+        """Forget refusals of bundles that have changed since, or are gone, or whose time to be tried again has come."""
+        now = time.monotonic()
+        refused = self.refused.items()
+        self.refused = {key: one for key, one in refused if _find(look, key) == one.stamp and now < one.again_at}
+
+    def refuse(self, key: Key, refusal: Refusal, stamp: Stamp) -> None:
+        """A version cannot serve; if the reason may pass, it is tried again, each time after twice as long."""
+        self._pauses[key] = min(_LONGEST_PAUSE_S, 2 * self._pauses.get(key, _FIRST_PAUSE_S / 2))
+        again_at = time.monotonic() + self._pauses[key] if refusal.passing else math.inf
+        self.refused[key] = Refused(refusal.why, stamp, again_at)
+
+    def accept(self, key: Key) -> None:
+        """A version can serve."""
+        self.refused.pop(key, None)
+        self._pauses.pop(key, None)
+
+    def has_second_chances(self) -> bool:
+        """Whether it is time to try a refused version again."""
+        now = time.monotonic()
+        return any(one.again_at <= now for one in self.refused.values())
 
     def coming(self, name: str, look: Look) -> list[int]:
         """Versions that should be loaded and are not, ascending."""

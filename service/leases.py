@@ -65,6 +65,7 @@ class Leases:
         """Close all batchers, whoever holds their models."""
         await asyncio.gather(*self._closing)
         for batcher in self._batchers():
+            batcher.retire()
             batcher.close()
         self._open.clear()
 
@@ -79,6 +80,8 @@ class Leases:
     def _close(self, batchers: Batchers) -> None:
         if batchers in self._open:
             self._open.remove(batchers)
+            for batcher in batchers:
+                batcher.retire()
             task = self._loop.create_task(self._aside(lambda: _close_all(batchers)))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)

@@ -96,7 +96,7 @@ class Metrics:
         self._requests_done.append(
             _Done(trace.route, method, status, seconds, trace.code, trace.name, trace.version, trace.images, stages)
         )
-        if len(self._requests_done) >= _MOST_UNCOUNTED:
+        if len(self._requests_done) >= _MOST_UNCOUNTED or len(self._batches) >= _MOST_UNCOUNTED:
             self.count()
 
     def batch(self, source: Source, images: int, padding: int, run_s: float) -> None:

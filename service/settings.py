@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one")
     workers: int = Field(default=1, ge=1, le=64, description="processes that serve on the port; each loads all models")
     store: Path = Field(default=Path("models"), description="folder of the bundles")
-    store_poll_s: float = Field(
+    store_poll_s: FiniteFloat = Field(
         default=2.0, ge=0, le=3600, description="seconds between two looks for new versions and aliases; 0 is never"
     )
     keep_versions: int = Field(
@@ -60,32 +60,34 @@ class Settings(BaseSettings):
     models: dict[ModelName, ModelSettings] = Field(
         default={}, description="settings of single models, by name; they win over those for all"
     )
-    max_wait_ms: float = Field(default=0.0, ge=0, le=1000, description="ms that an idle lane waits for a fuller batch")
+    max_wait_ms: FiniteFloat = Field(
+        default=0.0, ge=0, le=1000, description="ms that an idle lane waits for a fuller batch"
+    )
     queue_images: int = Field(
         default=4096, ge=1, description="images that may wait per graph; more are refused with 503"
     )
-    hang_s: float = Field(
+    hang_s: FiniteFloat = Field(
         default=30.0, gt=0, description="seconds after which a run is given up and its runtime opened anew"
     )
     max_images: int = Field(default=1024, ge=1, description="images in one request")
     max_steps: int = Field(default=512, ge=2, description="frames in one interpolation")
-    max_body_mb: float = Field(default=32.0, gt=0, description="MB (10^6 bytes) of a request's body")
-    max_image_megapixels: float = Field(
+    max_body_mb: FiniteFloat = Field(default=32.0, gt=0, description="MB (10^6 bytes) of a request's body")
+    max_image_megapixels: FiniteFloat = Field(
         default=16.0, gt=0, description="megapixels of an uploaded image, before decoding"
     )
-    max_upload_megapixels: float = Field(
+    max_upload_megapixels: FiniteFloat = Field(
         default=256.0, gt=0, description="megapixels of all uploaded images of one request, before decoding"
     )
-    default_timeout_ms: float = Field(
+    default_timeout_ms: FiniteFloat = Field(
         default=30_000.0, ge=0, description="deadline in ms of requests without X-Timeout-Ms; 0 is none"
     )
-    shutdown_grace_s: float = Field(
+    shutdown_grace_s: FiniteFloat = Field(
         default=0.0,
         ge=0,
         le=600,
         description="seconds after SIGTERM in which requests are still answered while /health/ready is 503",
     )
-    drain_s: float = Field(default=30.0, ge=0, description="seconds that work under way gets at shutdown")
+    drain_s: FiniteFloat = Field(default=30.0, ge=0, description="seconds that work under way gets at shutdown")
     encode_threads: int = Field(default=2, ge=1, description="threads that compress images")
     log_format: Literal["json", "console"] = Field(
         default="json", description="one JSON object a line, or coloured text"

@@ -16,7 +16,7 @@ class Supervision:
     """Cancels the task in its block when the client leaves or the deadline passes.
 
     Args:
-        request: Its body was read.
+        request: `body_was_read` has to be called when its body has been.
         deadline: By the clock of the event loop; None if there is none.
 
     Raises:
@@ -41,9 +41,13 @@ class Supervision:
         self._cancelling = task.cancelling()
         if self._deadline is not None:
             self._timer = self._loop.call_at(self._deadline + _AFTER_THE_ENGINE_S, self._expire)
+        when_client_leaves(self._request.scope, self._leave)
+        return self
+
+    def body_was_read(self) -> None:
+        """Whatever comes now, if anything, is that the client leaves."""
         if not when_client_leaves(self._request.scope, self._leave):
             self._watcher = self._loop.create_task(self._watch())
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -52,8 +56,7 @@ class Supervision:
             self._timer.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
-        else:
-            when_client_leaves(self._request.scope, None)
+        when_client_leaves(self._request.scope, None)
         if self._reason is None:
             return
         ours = self._task.uncancel() <= self._cancelling

@@ -125,7 +125,7 @@ def _parent(headers: Mapping[bytes, bytes]) -> Context:
 
 def _open_provider() -> TracerProvider:
     for name in _PROTOCOLS:
-        protocol = os.environ.get(name, _PROTOCOL)
+        protocol = os.environ.get(name) or _PROTOCOL  # empty is not set, as OpenTelemetry has it
         if protocol != _PROTOCOL:
             raise StartupError(f"{name} is {protocol!r}; spans are only sent as {_PROTOCOL!r}")
     resource = Resource.create({SERVICE_NAME: "genserve", **OTELResourceDetector().detect().attributes})

@@ -28,6 +28,13 @@ class Cycle(RequestResponseCycle):
 
     left: Callable[[], None] | None = None
 
+    async def run_asgi(self, app: Any) -> None:
+        """See RequestResponseCycle."""
+        try:
+            await super().run_asgi(app)
+        finally:
+            cast(dict[str, Any], self.scope).pop(_CYCLE, None)  # a circle that would wait for the garbage collector
+
     async def send(self, message: Message) -> None:  # type: ignore[override]
         """As ASGI has it; and `{"type": WHOLE, "status": int, "head": bytes, "body": bytes}`.
 
@@ -58,16 +65,23 @@ class Cycle(RequestResponseCycle):
 class Protocol(HttpToolsProtocol):
     """For `uvicorn.Config(http=...)`."""
 
+    _running: Cycle | None = None  # `cycle` is the last one that came, which waits if requests are pipelined
+
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         super().connection_lost(exc)
-        cycle = self.cycle
-        if isinstance(cycle, Cycle) and cycle.left is not None and not cycle.response_complete:
+        cycle, self._running = self._running, None
+        if cycle is None or cycle.response_complete:
+            return
+        cycle.disconnected = True
+        cycle.message_event.set()
+        if cycle.left is not None:
             cycle.left()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         # uvicorn makes the object itself, from a class that it does not let one choose.
         cycle.__class__ = Cycle
+        self._running = cast(Cycle, cycle)
         scope = cast(dict[str, Any], cycle.scope)
         scope[_CYCLE] = cycle
         if scope["method"] != "HEAD":
@@ -85,6 +99,8 @@ def when_client_leaves(scope: Scope, call: Callable[[], None] | None) -> bool:
     if cycle is None:
         return False
     cycle.left = call
-    if call is not None and cycle.disconnected:
-        call()
+    if call is not None:
+        cycle.flow.resume_reading()  # a large body had it paused, and whoever does not read hears of no end
+        if cycle.disconnected:
+            call()
     return True

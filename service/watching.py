@@ -29,28 +29,34 @@ class Look:
         versions: Of each name, its versions in ascending order, each with its stamp.
         aliases: Of each name, what its aliases stand for.
         unreadable: Names whose folder cannot be read, and why.
+        device: Of the store's folder: another one may be mounted, or none any more.
     """
 
     versions: dict[str, dict[int, Stamp]] = field(default_factory=dict)
     aliases: dict[str, dict[str, int]] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
+    device: int = 0
 
 
-def look_at(store: Store, closely: Container[Key]) -> Look:
+def look_at(store: Store, closely: Container[Key], last: Look | None = None) -> Look:
     """Look at a store.
 
     Args:
         store: Which one.
         closely: Versions whose stamp is to be a close one.
+        last: The look before.
 
     Raises:
-        OSError: If the store's folder is not there or cannot be read. That says nothing about what was in it: a volume
-            may come back.
+        OSError: If the store's folder is not there, cannot be read, or is the empty one that a volume was mounted on.
+            That says nothing about what was in it: a volume may come back.
     """
     if not store.root.is_dir():
         raise FileNotFoundError(f"store {str(store.root)!r} is no folder any more")
-    look = Look()
-    for name in store.names():
+    look = Look(device=device_of(store.root))
+    names = store.names()
+    if last is not None and not names and last.versions and look.device != last.device:
+        raise FileNotFoundError(f"store {str(store.root)!r} is an empty folder on another device: is it mounted?")
+    for name in names:
         try:
             versions = store.versions(name)
         except BundleError as error:
@@ -61,8 +67,21 @@ def look_at(store: Store, closely: Container[Key]) -> Look:
             version: (close_stamp if (name, version) in closely else stamp)(folder / str(version))
             for version in versions
         }
-        look.aliases[name] = store.aliases(name)
+        look.aliases[name] = _aliases(store, name, last)
     return look
+
+
+def device_of(folder: Path) -> int:
+    """The device that a folder lies on."""
+    return folder.stat().st_dev
+
+
+def _aliases(store: Store, name: str, last: Look | None) -> dict[str, int]:
+    """What they stand for; one whose file cannot be read at this moment stands for what it did."""
+    before = {} if last is None else last.aliases.get(name, {})
+    found = store.aliases(name)
+    kept = {alias: before[alias] for alias in store.alias_names(name) if alias not in found and alias in before}
+    return found | kept
 
 
 def stamp(folder: Path) -> Stamp:

@@ -80,9 +80,11 @@ class Batch:
         except BaseException as error:
             self._owner.back(self, [(job, error) for job in self.jobs])
             raise
-        if self._fitting is not None and not self._never_fits:
-            self._owner.shrink(self._fitting)
-        self._owner.back(self, outcomes)
+        try:
+            if self._fitting is not None and not self._never_fits:
+                self._owner.shrink(self._fitting)
+        finally:
+            self._owner.back(self, outcomes)
 
     def _attempt(self, slices: Sequence[Slice]) -> list[Outcome]:
         slices = [piece for piece in slices if piece[0].open]
@@ -96,7 +98,13 @@ class Batch:
             return [_fail(job, error) for job, _, _ in slices]
         except Exception as error:
             return self._split(slices, rows, error)
-        return [] if self.abandoned else self._hand_out(slices, outputs, seconds)
+        if self.abandoned:
+            return []
+        try:
+            return self._hand_out(slices, outputs, seconds)
+        except Exception as error:  # no memory for an answer, or runs of one job that do not fit together
+            _log.exception("a batch could not be handed out")
+            return [_fail(job, error) for job, _, _ in slices]
 
     def _run(self, slices: Sequence[Slice], rows: int) -> tuple[Answer, float]:
         executed = self._padding.rows(rows)

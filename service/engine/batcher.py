@@ -34,6 +34,7 @@ __all__ = ["Batcher", "Limits"]
 
 Array = NDArray[Any]
 
+_SAME_MOMENT_S = 0.001  # nobody came since a request was admitted: what was found then still holds
 _WORTH_A_LANE_S = 0.001  # many times what it costs to wake one and to run a batch more
 _ENDINGS: dict[type[ServiceError], Ending] = {
     OverloadedError: "overloaded",
@@ -77,7 +78,8 @@ class Batcher:
         self._admission = Admission(self._name, self, self._queue, self.cost, lanes)
         self._calling = False  # a lane is about to be called
         self._pushed = 0  # requests so far
-        self._admitted: tuple[int, float | None, int, float] = (0, None, -1, 0.0)  # the last: rows, deadline, …
+        # What was admitted last: rows, deadline, requests so far, when, and the seconds that it should take.
+        self._admitted: tuple[int, float | None, int, float, float] = (0, None, -1, 0.0, 0.0)
         self._callers = Callers(self._name, self._loop, self._learn)
         self._keeper = Keeper(runtime, lanes.lock, reopen)
         self._watchdog = Watchdog(self._loop, self._keeper, self._callers.pending, self.cost, limits.hang_s, self._hung)
@@ -109,7 +111,7 @@ class Batcher:
         try:
             with self._lanes.lock:
                 expected = self._check(rows, None if deadline is None else deadline - self._loop.time())
-                self._admitted = (rows, deadline, self._pushed, expected)
+                self._admitted = (rows, deadline, self._pushed, time.monotonic(), expected)
         except ServiceError as error:
             self._observer.ended(self.source, _ENDINGS.get(type(error), "failed"))
             raise
@@ -165,11 +167,16 @@ class Batcher:
         await self._callers.drained(timeout_s)
         self._callers.fail(StoppingError(f"{self._name} had no time to answer before the service stopped"))
 
-    def close(self) -> None:
-        """Watch nothing any more; the runtime is closed when the last batch is back."""
-        self._watchdog.close()
+    def retire(self) -> None:
+        """No caller will come any more. On the event loop, where the timers are.
+
+        A run that is under way goes on being watched: its lane is needed by others.
+        """
         self._callers.close()
         self._lanes.forget(self)
+
+    def close(self) -> None:
+        """After `retire`, on any thread: the runtime is closed when the last batch is back."""
         self._keeper.close()
 
     def ready_at(self) -> float | None:
@@ -182,7 +189,8 @@ class Batcher:
     def take(self, now: float) -> tuple[Batch, float] | None:
         """See `Work`."""
         slices, late = self._queue.take(self._share(), now)
-        self._opened_at = now
+        if not self._queue.images:
+            self._opened_at = now
         if late:
             self._callers.deliver([(job, self._callers.late(job)) for job in late])
         if not slices:
@@ -234,8 +242,8 @@ class Batcher:
 
     def _enter(self, job: Job, deadline: float | None) -> None:
         with self._lanes.lock:
-            *asked, expected = self._admitted
-            if asked != [job.rows, deadline, self._pushed]:  # nobody came since it was admitted: nothing has changed
+            *asked, noted, expected = self._admitted
+            if asked != [job.rows, deadline, self._pushed] or job.arrived - noted > _SAME_MOMENT_S:
                 expected = self._check(job.rows, None if job.deadline is None else job.deadline - job.arrived)
             job.expected = job.arrived + expected
             self._pushed += 1
@@ -292,8 +300,9 @@ class Batcher:
         batch.abandoned = True
         error = RuntimeFailedError(f"{self._name} hung: a run was given up after {seconds:.1f} s")
         self._callers.settle([(job, error) for job in batch.jobs])
-        batch.runtime.interrupt(batch.thread)
-        self._lanes.replace(batch.thread)
+        if batch.running_since is not None:  # else it has just come back, and its lane may run another batch by now
+            batch.runtime.interrupt(batch.thread)
+            self._lanes.replace(batch.thread)
         if batch.runtime is self._keeper.current:
             self._keeper.renew(self._renewed_from_thread)
 
@@ -306,6 +315,4 @@ class Batcher:
             self._callers.fail(self._unavailable())
             return
         self._observer.rebuilt(self.source, "hung")
-        with self._lanes.lock:
-            if self._queue.images:
-                self._lanes.call(self)
+        self._call()

@@ -10,6 +10,8 @@ from service.engine.deadlines import Deadlines
 from service.engine.jobs import Answer, Job
 from service.errors import DeadlineError, RuntimeFailedError, ServiceError
 
+_MOST_LEARNT_S = 1.0  # from a job that was given up: behind a run that hangs all of them are late by any amount
+
 
 class Callers:
     """Answers the callers of one graph. Lives on the event loop; `deliver` and `fail_later` may come from any thread.
@@ -85,7 +87,7 @@ class Callers:
         self._deadlines.close()
 
     def _expire(self, job: Job) -> None:
-        self._learn(time.monotonic() - job.expected)
+        self._learn(min(time.monotonic() - job.expected, _MOST_LEARNT_S))
         self.settle([(job, self.late(job))])
 
     def _hand_over(self, job: Job, answer: Answer) -> None:

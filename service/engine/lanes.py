@@ -165,9 +165,9 @@ class Lanes:
     def _start(self) -> None:
         lane = _Lane()
         lane.thread = threading.Thread(target=self._live, args=(lane,), name="lane", daemon=True)
+        lane.thread.start()  # it waits for the lock
         self._lanes.append(lane)
         self._threads.append(lane.thread)
-        lane.thread.start()
 
     def _live(self, lane: _Lane) -> None:
         try:

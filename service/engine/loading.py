@@ -1,5 +1,6 @@
 """From a version in a store to a bundle that can serve, or the reason why it cannot."""
 
+import errno
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,16 @@ _log = logging.getLogger(__name__)
 
 
 class RefusedError(Exception):
-    """A bundle cannot serve: which file, what was found, what was expected."""
+    """A bundle cannot serve: which file, what was found, what was expected.
+
+    Args:
+        why: All that.
+        passing: It was the machine's trouble and not the bundle's, so it is worth another try.
+    """
+
+    def __init__(self, why: str, *, passing: bool) -> None:
+        super().__init__(why)
+        self.passing = passing
 
 
 @dataclass(frozen=True)
@@ -52,10 +62,22 @@ def load_bundle(
     except (StartupError, StoppingError):
         raise
     except (BundleError, RuntimeLoadError, OSError) as error:
-        raise RefusedError(str(error)) from error
+        raise RefusedError(str(error), passing=_may_pass(error)) from error
     except Exception as error:  # one bundle, whatever is wrong with it, must not stop the others from serving
         _log.exception("%s@%d cannot be loaded", name, version)
-        raise RefusedError(f"{type(error).__name__}: {error} (the log says where)") from error
+        reason = f"{type(error).__name__}: {error} (the log says where)"
+        raise RefusedError(reason, passing=_may_pass(error)) from error
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    """Whether it was the machine's trouble: no memory, too many open files, a disk or a mount that fails."""
+    while error is not None:
+        if isinstance(error, MemoryError) or "Failed to allocate memory" in str(error) or "bad_alloc" in str(error):
+            return True
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.ENOTDIR, errno.EACCES):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _prepare_all(

@@ -9,7 +9,8 @@ from service.settings import Settings
 
 _UNMEASURED_BATCH = 16  # of a graph without a latency table
 _GPU_BATCH = 64  # the table is of a CPU; a GPU gains from far larger batches
-_NEARLY_BEST = 1.03
+_NEARLY_BEST = 1.05
+_WEIGHTS_BYTES_PER_MS = 1e7  # a lane finds its weights cold: others have used the caches since its last run
 BETWEEN_RUNS_MS = 0.05  # of a lane under load, see docs/decisions/0004-what-the-engine-spends.md
 
 
@@ -21,10 +22,17 @@ def lane_count(settings: Settings, device: Device) -> int:
     return max(1, cores // (settings.threads * settings.workers)) if device.kind == "cpu" else 1
 
 
-def largest_batch(settings: Settings, model: str, device: Device, latency: Sequence[Latency]) -> int:
-    """Images of one run: the smallest batch within 3 % of the best time per image, what lies between runs included.
+def largest_batch(settings: Settings, model: str, device: Device, latency: Sequence[Latency], weights: int = 0) -> int:
+    """Images of one run: the smallest batch within 5 % of the best time per image, what lies between runs included.
 
     More would not be faster, but would keep others waiting longer.
+
+    Args:
+        settings: Win, where they say a size.
+        model: Its name.
+        device: Where it runs.
+        latency: Of the manifest, measured in an empty loop, where weights stay in the caches.
+        weights: Bytes of the graph's file, which a lane reads from memory again for each run.
     """
     own = settings.models.get(model)
     if own is not None and own.max_batch_size is not None:
@@ -35,6 +43,7 @@ def largest_batch(settings: Settings, model: str, device: Device, latency: Seque
         return _GPU_BATCH
     if not latency:
         return _UNMEASURED_BATCH
-    per_image = {entry.batch: (entry.milliseconds + BETWEEN_RUNS_MS) / entry.batch for entry in latency}
+    between = BETWEEN_RUNS_MS + weights / _WEIGHTS_BYTES_PER_MS
+    per_image = {entry.batch: (entry.milliseconds + between) / entry.batch for entry in latency}
     best = min(per_image.values())
     return min(batch for batch, milliseconds in per_image.items() if milliseconds <= _NEARLY_BEST * best)

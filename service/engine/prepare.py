@@ -49,7 +49,7 @@ def prepare(
         DamagedBundleError: If it cannot run its golden inputs, or gives other outputs than the golden ones.
     """
     spec = bundle.manifest.graphs[graph]
-    batch = largest_batch(settings, bundle.manifest.name, backend.device, spec.latency)
+    batch = largest_batch(settings, bundle.manifest.name, backend.device, spec.latency, spec.file.bytes)
 
     def reopen() -> Runtime:
         return _open(bundle, graph, golden, backend, batch)

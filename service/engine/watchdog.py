@@ -47,11 +47,6 @@ class Watchdog:
         if self._timer is None:
             self._timer = self._loop.call_later(self._hang_s, self._look)
 
-    def close(self) -> None:
-        """Watch nothing any more."""
-        if self._timer is not None:
-            self._timer.cancel()
-
     def _look(self) -> None:
         self._timer = None
         now = time.monotonic()

@@ -99,7 +99,7 @@ class _Parent:
         except OSError as error:
             return f"the system lets no process begin: {error.strerror}"
         try:
-            report = await self._first_report(process)
+            report = await self._first_report_or_stop(process)
             if report is not None and report.state == "ready":
                 self._note_ready(process.pid, report)
             code = await self._end_of(process)
@@ -113,7 +113,7 @@ class _Parent:
             log.error("worker died and is replaced", pid=process.pid, exit_code=code)
             return None
         if report is not None:
-            if not self._ready:
+            if not self._first_is_ready.is_set():  # it is the settings, and no moment's trouble
                 raise StartupError(report.reason)
             return report.reason
         return f"it ended with exit code {code} while it started"
@@ -129,11 +129,19 @@ class _Parent:
         )
         self._alive[process.pid] = process
         assert process.stdin is not None
-        orders = Orders(settings=self._settings, load_first=bool(self._ready), stopping_s=self._stopping_s)
+        orders = Orders(settings=self._settings, load_first=self._first_is_ready.is_set(), stopping_s=self._stopping_s)
         process.stdin.write(f"{orders.model_dump_json()}\n".encode())
         if self._stopping.is_set():
             _close_stdin(process)
         return process
+
+    async def _first_report_or_stop(self, process: asyncio.subprocess.Process) -> Report | None:
+        reading = asyncio.ensure_future(self._first_report(process))
+        await self._or_stop(asyncio.shield(reading))
+        if not reading.done():
+            reading.cancel()
+            return None
+        return reading.result()
 
     async def _first_report(self, process: asyncio.subprocess.Process) -> Report | None:
         assert process.stdout is not None
@@ -186,7 +194,12 @@ def _close_stdin(process: asyncio.subprocess.Process) -> None:
 @contextlib.contextmanager
 def _metrics_folder() -> Iterator[Path]:
     """Where each worker counts in files of its own, which the one that is asked adds up."""
-    folder = Path(tempfile.mkdtemp(prefix="genserve-metrics-"))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="genserve-metrics-"))
+    except OSError as error:
+        raise StartupError(
+            f"workers count in a temporary folder, and none can be made: {error}; set TMPDIR, or workers to 1"
+        ) from error
     try:
         yield folder
     finally:

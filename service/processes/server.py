@@ -62,6 +62,8 @@ class Server(uvicorn.Server):
         self._announce = announce
         self._load_first = load_first
         self._stopped = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._asked_to_stop = False
 
     def run_until_stopped(self) -> None:
         """Serve until SIGTERM or SIGINT, or until `stop` is called.
@@ -73,6 +75,8 @@ class Server(uvicorn.Server):
         gc.set_threshold(*_OBJECTS_BETWEEN_COLLECTIONS)
         with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
             self._loop = runner.get_loop()
+            if self._asked_to_stop:  # before there was a loop
+                self._stop()
             with ending_signals(self.stop):
                 runner.run(self.serve())
         failure = self._context.failure()
@@ -81,7 +85,9 @@ class Server(uvicorn.Server):
 
     def stop(self) -> None:
         """Begin to shut down; from any thread or signal handler, any number of times."""
-        self._loop.call_soon_threadsafe(self._stop)
+        self._asked_to_stop = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stop)
 
     def _stop(self) -> None:
         self._context.leaving = True
@@ -140,7 +146,9 @@ class Server(uvicorn.Server):
             return Protocol(config=self.config, server_state=self.server_state, app_state=state)
 
         backlog = self.config.backlog
-        self.servers.append(await self._loop.create_server(protocol, sock=self._listener, backlog=backlog))
+        self.servers.append(
+            await asyncio.get_running_loop().create_server(protocol, sock=self._listener, backlog=backlog)
+        )
 
     def _end_connections_with_their_answers(self) -> None:
         last = self.config.loaded_app = Closing(self.config.loaded_app)

@@ -81,7 +81,7 @@ def _measure(
     spec = bundle.manifest.graphs[graph]
     device = open_backend(settings).device
     cores = len(os.sched_getaffinity(0))
-    now = present_setup(settings, bundle.manifest.name, device, spec.latency)
+    now = present_setup(settings, bundle.manifest.name, device, spec.latency, spec.file.bytes)
     wanted = {now.shape} if options.keep_lanes else {now.shape, *shapes(settings, device, cores)}
     sizes = batches(options.largest or LARGEST[device.kind], now.batch)
     with open_contenders(bundle, graph, settings, sorted(wanted), sizes) as contenders:

@@ -37,10 +37,10 @@ class Setup:
     batch: int
 
 
-def present_setup(settings: Settings, model: str, device: Device, latency: list[Latency]) -> Setup:
+def present_setup(settings: Settings, model: str, device: Device, latency: list[Latency], weights: int = 0) -> Setup:
     """What the service does as it is set now."""
     shape = Shape(lane_count(settings, device), settings.threads, settings.workers)
-    return Setup(shape, largest_batch(settings, model, device, latency))
+    return Setup(shape, largest_batch(settings, model, device, latency, weights))
 
 
 def shapes(settings: Settings, device: Device, cores: int) -> list[Shape]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import shutil
 import threading
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from bundle.store import Bundle, Store
-from service import leases
+from service import inventory, leases, watching
 from service.catalog import Catalog
 from service.engine import loading
 from service.engine.runtimes.onnx import OnnxRuntime
@@ -395,6 +396,77 @@ def test_store_that_cannot_be_read_for_a_while_takes_nothing_away(tmp_path: Path
             (tmp_path / "unplugged").rename(store)
             publish(store, seed=2)
             await until(lambda: catalog.get("tiny").version == 2)
+
+    run(main())
+
+
+def test_empty_folder_that_a_volume_was_mounted_on_takes_nothing_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    publish(store)
+
+    async def main() -> None:
+        async with opened(store) as catalog:
+            store.rename(tmp_path / "unplugged")
+            store.mkdir()
+            with monkeypatch.context() as patched:
+                patched.setattr(watching, "device_of", lambda _: 77)
+                with pytest.raises(FileNotFoundError, match="is it mounted"):
+                    await catalog.refresh()
+                assert catalog.get("tiny").version == 1
+            await catalog.refresh()  # the same device as before: somebody emptied it
+            with pytest.raises(UnknownModelError):
+                catalog.get("tiny")
+
+    run(main())
+
+
+def test_alias_that_cannot_be_read_at_one_moment_goes_on_meaning_what_it_meant(tmp_path: Path) -> None:
+    publish(tmp_path)
+    publish(tmp_path, seed=2)
+    Store(tmp_path).set_alias("tiny", "prod", 1)
+
+    async def main() -> None:
+        async with opened(tmp_path, keep_versions=1) as catalog:
+            (tmp_path / "tiny" / "aliases" / "prod").write_text("")  # as between two steps of a careless editor
+            publish(tmp_path, seed=3)
+            await catalog.refresh()
+            assert catalog.get("tiny@prod").version == 1
+            assert catalog.get("tiny").version == 3
+            (tmp_path / "tiny" / "aliases" / "prod").unlink()
+            await catalog.refresh()
+            with pytest.raises(UnknownModelError):
+                catalog.get("tiny@prod")
+
+    run(main())
+
+
+def test_version_that_was_refused_for_the_machines_trouble_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path)
+    real, calls = loading._prepare_all, []
+
+    def prepare(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise OSError(errno.EIO, "the disk stutters")
+        return real(*arguments)
+
+    monkeypatch.setattr(loading, "_prepare_all", prepare)
+    monkeypatch.setattr(inventory, "_FIRST_PAUSE_S", 0.01)
+
+    async def main() -> None:
+        async with opened(tmp_path) as catalog:
+            publish(tmp_path, seed=2)
+            await catalog.refresh()
+            assert catalog.get("tiny").version == 1
+            assert "the disk stutters" in catalog.problems()["tiny@2"]
+            await asyncio.sleep(0.02)
+            await catalog.refresh()
+            assert catalog.get("tiny").version == 2
+            assert catalog.problems() == {}
 
     run(main())
 

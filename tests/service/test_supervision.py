@@ -1,6 +1,8 @@
 """Work ends with its client's patience, and not otherwise."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,6 +13,13 @@ from service.supervision import Supervision
 from tests.service.engine.fakes import run
 
 SCOPE = {"type": "http"}  # of a server that does not tell when a client leaves
+
+
+@contextlib.asynccontextmanager
+async def supervised(receive: Any, deadline: float | None) -> AsyncIterator[None]:
+    async with Supervision(Request(SCOPE, receive), deadline) as supervision:
+        supervision.body_was_read()
+        yield
 
 
 async def never() -> Any:
@@ -33,7 +42,7 @@ def test_work_is_cancelled_when_the_client_leaves() -> None:
                 ended.set()
 
         with pytest.raises(ClientDisconnect):
-            async with Supervision(Request(SCOPE, leaves), None):
+            async with supervised(leaves, None):
                 await work()
         assert ended.is_set()
 
@@ -48,7 +57,7 @@ def test_late_parts_of_a_body_are_no_leaving() -> None:
         return found if found is not None else await never()
 
     async def main() -> None:
-        async with Supervision(Request(SCOPE, receive), None):
+        async with supervised(receive, None):
             await asyncio.sleep(0.05)
 
     run(main())
@@ -58,7 +67,7 @@ def test_late_parts_of_a_body_are_no_leaving() -> None:
 def test_work_is_cancelled_when_its_deadline_passes(ahead_s: float) -> None:
     async def main() -> None:
         with pytest.raises(DeadlineError):
-            async with Supervision(Request(SCOPE, never), asyncio.get_running_loop().time() + ahead_s):
+            async with supervised(never, asyncio.get_running_loop().time() + ahead_s):
                 await never()
 
     run(main())
@@ -67,7 +76,7 @@ def test_work_is_cancelled_when_its_deadline_passes(ahead_s: float) -> None:
 def test_work_that_is_done_in_time_leaves_no_timer_and_no_task() -> None:
     async def main() -> None:
         before = asyncio.all_tasks()
-        async with Supervision(Request(SCOPE, never), asyncio.get_running_loop().time() + 0.05):
+        async with supervised(never, asyncio.get_running_loop().time() + 0.05):
             await asyncio.sleep(0.02)  # the look-out has begun
         await asyncio.sleep(0.1)  # the deadline passes, when nobody minds any more
         assert asyncio.all_tasks() == before
@@ -77,11 +86,11 @@ def test_work_that_is_done_in_time_leaves_no_timer_and_no_task() -> None:
 
 def test_cancellation_from_outside_stays_one() -> None:
     async def main() -> None:
-        async def supervised() -> None:
-            async with Supervision(Request(SCOPE, never), asyncio.get_running_loop().time() + 60):
+        async def work() -> None:
+            async with supervised(never, asyncio.get_running_loop().time() + 60):
                 await never()
 
-        task = asyncio.create_task(supervised())
+        task = asyncio.create_task(work())
         await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -93,7 +102,16 @@ def test_cancellation_from_outside_stays_one() -> None:
 def test_error_of_the_work_itself_gets_out() -> None:
     async def main() -> None:
         with pytest.raises(KeyError):
-            async with Supervision(Request(SCOPE, never), asyncio.get_running_loop().time() + 60):
+            async with supervised(never, asyncio.get_running_loop().time() + 60):
                 raise KeyError("its own")
+
+    run(main())
+
+
+def test_client_that_stops_in_the_middle_of_its_body_meets_its_deadline() -> None:
+    async def main() -> None:
+        with pytest.raises(DeadlineError):
+            async with Supervision(Request(SCOPE, never), asyncio.get_running_loop().time() + 0.02):
+                await never()  # as reading the body does
 
     run(main())

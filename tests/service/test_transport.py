@@ -1,6 +1,8 @@
 """A whole answer goes out in one write, and says what the usual way would say."""
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -40,6 +42,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.writes: list[bytes] = []
         self.closed = False
+        self.paused = False
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ARG002
         return None
@@ -53,9 +56,11 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         self.closed = True
 
-    def pause_reading(self) -> None: ...
+    def pause_reading(self) -> None:
+        self.paused = True
 
-    def resume_reading(self) -> None: ...
+    def resume_reading(self) -> None:
+        self.paused = False
 
 
 def talk(app: Any, *requests: bytes) -> Wire:
@@ -97,8 +102,18 @@ def test_answer_to_head_goes_the_usual_way() -> None:
     assert b"".join(wire.writes).endswith(b"x-seed: 7\r\n\r\n")
 
 
+def connect(app: Any) -> tuple[Protocol, Wire, ServerState]:
+    config = uvicorn.Config(app, http=Protocol, log_config=None, access_log=False, ws="none")
+    config.load()
+    state = ServerState()
+    protocol, wire = Protocol(config=config, server_state=state, app_state={}), Wire()
+    protocol.connection_made(wire)
+    return protocol, wire, state
+
+
+@pytest.mark.parametrize("requests", [1, 2])
 @pytest.mark.parametrize("stays", [True, False])
-def test_client_that_leaves_before_its_answer_is_told_of(stays: bool) -> None:
+def test_client_that_leaves_before_its_answer_is_told_of(stays: bool, requests: int) -> None:
     told: list[str] = []
     answer = asyncio.Event()
 
@@ -108,23 +123,66 @@ def test_client_that_leaves_before_its_answer_is_told_of(stays: bool) -> None:
         await usual(scope, receive, send)
 
     async def main() -> None:
-        config = uvicorn.Config(app, http=Protocol, log_config=None, access_log=False, ws="none")
-        config.load()
-        state = ServerState()
-        protocol = Protocol(config=config, server_state=state, app_state={})
-        protocol.connection_made(Wire())
-        protocol.data_received(b"HEAD / HTTP/1.1\r\nHost: test\r\n\r\n")
+        protocol, wire, state = connect(app)
+        protocol.data_received((POST % b"") * requests)
         await asyncio.sleep(0.01)
         if stays:
             answer.set()
             await asyncio.sleep(0.01)
+        written = len(wire.writes)
         protocol.connection_lost(None)
         answer.set()
         while state.tasks:
             await asyncio.sleep(0)
+        assert len(wire.writes) == written  # nobody is there
 
     run(main())
     assert told == ([] if stays else ["left"])
+
+
+def test_reading_goes_on_after_a_large_body_so_that_its_client_can_be_seen_leaving() -> None:
+    told: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
+        while (await receive())["more_body"]:
+            continue
+        when_client_leaves(scope, lambda: told.append("left"))
+        await asyncio.sleep(0.02)
+
+    async def main() -> None:
+        protocol, wire, state = connect(app)
+        protocol.data_received(b"POST /encode HTTP/1.1\r\nHost: test\r\nContent-Length: 200000\r\n\r\n")
+        await asyncio.sleep(0.01)
+        protocol.data_received(b"x" * 200_000)
+        assert wire.paused
+        await asyncio.sleep(0.01)
+        assert not wire.paused
+        protocol.connection_lost(None)
+        while state.tasks:
+            await asyncio.sleep(0)
+
+    run(main())
+    assert told == ["left"]
+
+
+def test_request_that_was_answered_leaves_nothing_for_the_garbage_collector() -> None:
+    async def main() -> None:
+        protocol, _, state = connect(whole)
+        gc.collect()
+        gc.disable()
+        try:
+            protocol.data_received(POST % b"")
+            first = weakref.ref(protocol.cycle)
+            while state.tasks:
+                await asyncio.sleep(0)
+            protocol.data_received(POST % b"")
+            while state.tasks:
+                await asyncio.sleep(0)
+            assert first() is None
+        finally:
+            gc.enable()
+
+    run(main())
 
 
 def test_server_that_cannot_tell_says_so() -> None:

@@ -87,6 +87,21 @@ def test_worker_that_is_told_to_end_loses_no_request_and_is_replaced(store: Path
         assert set(outcomes.statuses) <= {"200", "stopping"}
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_a_service_that_is_ended_while_its_workers_begin(
+    store: Path, number: signal.Signals
+) -> None:
+    settings = {"GENSERVE_STORE": str(store), "GENSERVE_PORT": "0", "GENSERVE_WORKERS": "2", "GENSERVE_DRAIN_S": "1"}
+    running = subprocess.Popen(
+        [sys.executable, "-m", "service"], env=plain_environment() | settings, stderr=subprocess.DEVNULL
+    )
+    until(lambda: workers_of(running))
+    workers = workers_of(running)
+    running.send_signal(number)
+    running.wait(60)
+    until(lambda: all(map(_has_ended, workers.values())))
+
+
 def test_workers_end_when_their_parent_is_killed(store: Path, tmp_path: Path) -> None:
     with quiet_process(store, GENSERVE_WORKERS="2", TMPDIR=str(tmp_path)) as (running, url):
         workers = workers_of(running)

@@ -379,3 +379,56 @@ def test_watching_costs_nothing_once_all_is_answered() -> None:
         assert share < 0.05
 
     run(main())
+
+
+def test_lane_in_which_a_retired_model_hangs_is_replaced_all_the_same() -> None:
+    async def main() -> None:
+        old = HangingRuntime(listens=False)
+        async with lanes_of(1) as lanes:
+            retired, other = batcher_of(old, lanes, hang_s=HANG_S), batcher_of(FakeRuntime(), lanes)
+            victim = await hang(retired, old)
+            victim.cancel()
+            retired.retire()
+            retired.close()
+            np.testing.assert_array_equal(await ask(other, rows(1)), affine(rows(1)))
+            old.let_go.set()
+            await until(old.closed.is_set)
+
+    run(main())
+
+
+def test_answer_that_cannot_be_put_together_fails_alone_and_the_lane_lives_on() -> None:
+    widths = iter([1, 2, 1, 1])
+
+    def step(x: Array) -> Array:
+        return np.repeat(affine(x), next(widths), axis=1)
+
+    async def main() -> None:
+        async with lanes_of(1) as lanes:
+            batcher = batcher_of(FakeRuntime(step), lanes, max_batch_size=2)
+            with pytest.raises(RuntimeFailedError):
+                await ask(batcher, rows(1, 2, 3, 4))
+            np.testing.assert_array_equal(await ask(batcher, rows(5)), affine(rows(5)))
+            assert lanes.alive == 1
+
+    run(main())
+
+
+def test_request_that_was_admitted_is_refused_if_the_runtime_breaks_before_it_runs() -> None:
+    async def main() -> None:
+        old = HangingRuntime(listens=True)
+
+        def reopen() -> Runtime:
+            raise OSError("gone")
+
+        async with lanes_of(1) as lanes:
+            batcher = batcher_of(old, lanes, hang_s=HANG_S, reopen=reopen)
+            victim = await hang(batcher, old)
+            batcher.admit(1)
+            with pytest.raises(RuntimeFailedError):
+                await victim
+            await until(lambda: "could not be opened" in batcher.healthy[1])
+            with pytest.raises(ModelUnavailableError):
+                await ask(batcher, rows(1))
+
+    run(main())

@@ -229,3 +229,13 @@ def test_lane_that_hangs_does_not_keep_the_service_from_stopping(monkeypatch: py
         await until(lambda: lanes.alive == 0)
 
     run(main())
+
+
+def test_rest_that_a_full_batch_leaves_behind_waits_no_second_window() -> None:
+    async def main() -> None:
+        async with engine(FakeRuntime(), max_batch_size=4, max_wait_s=2.0) as batcher:
+            begun = time.monotonic()
+            await ask(batcher, rows(*range(6)))
+            assert time.monotonic() - begun < 3.0  # one window, not two
+
+    run(main())

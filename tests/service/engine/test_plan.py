@@ -31,6 +31,12 @@ def test_largest_batch_is_the_smallest_that_is_nearly_best_per_image(latency: li
     assert largest_batch(Settings(), "any", CPU, latency) == expected
 
 
+def test_weights_that_each_run_reads_again_ask_for_larger_batches() -> None:
+    latency = table(b1=2.3, b4=9.2, b16=36.8, b64=147.2)
+    sizes = [largest_batch(Settings(), "any", CPU, latency, weights) for weights in (0, 2_000_000, 14_000_000)]
+    assert sizes == [1, 4, 16]
+
+
 def test_latency_table_of_a_cpu_says_nothing_of_a_gpu() -> None:
     assert largest_batch(Settings(), "any", GPU, table(b1=1.0, b2=2.0)) > 2
 
