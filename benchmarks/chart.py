@@ -8,7 +8,7 @@ from benchmarks.cells import Cell
 from benchmarks.summary import Summary
 
 CONNECTIONS = 32
-_PANEL_W, _LABEL_W, _BAR_W, _ROW_H, _HEAD_H, _GAP = 460, 104, 190, 24, 40, 20
+_PANEL_W, _LABEL_W, _BAR_W, _ROW_H, _HEAD_H, _GAP = 490, 134, 190, 24, 40, 20
 _BARE_COLOUR, _OUR_COLOUR, _PEER_COLOUR, _TEXT, _FAINT = "#8c959f", "#0969da", "#b6c2cf", "#24292f", "#57606a"
 _COLUMNS = 2
 

@@ -71,7 +71,7 @@ CONTENDERS = {
         Contender(OURS, "genserve", _module("service"), _our_request),
         Contender(
             "genserve-workers",
-            "genserve, a worker per core",
+            f"genserve, {CORES} workers",
             _module("service"),
             _our_request,
             settings={"GENSERVE_WORKERS": str(CORES), "GENSERVE_LANES": str(CORES)},
