@@ -1,7 +1,6 @@
 """The servers that are compared: how each is started and asked."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,6 @@ from benchmarks.cells import Cell
 from benchmarks.wrk import Request
 
 OURS = "genserve"
-CORES = len(os.sched_getaffinity(0))
 _JSON = {"Content-Type": "application/json"}
 _PNG, _RAW = "image/png", "application/octet-stream"
 DEBIAN_PYTHON = "/usr/bin/python3.11"
@@ -70,11 +68,11 @@ CONTENDERS = {
     for contender in (
         Contender(OURS, "genserve", _module("service"), _our_request),
         Contender(
-            "genserve-workers",
-            f"genserve, {CORES} workers",
+            "genserve-1",
+            "genserve, 1 worker",
             _module("service"),
             _our_request,
-            settings={"GENSERVE_WORKERS": str(CORES), "GENSERVE_LANES": str(CORES)},
+            settings={"GENSERVE_WORKERS": "1"},
         ),
         Contender("fastapi", "FastAPI", _module("benchmarks.peers.fastapi_server"), _plain_request, "fastapi"),
         Contender("litserve", "LitServe", _module("benchmarks.peers.litserve_server"), _plain_request, "litserve"),

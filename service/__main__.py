@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
+from service.engine.plan import worker_count
 from service.errors import StartupError
 from service.logs import configure_logs
 from service.settings import Settings, why_invalid
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(settings: Settings) -> None:
+    settings = settings.model_copy(update={"workers": worker_count(settings)})
     if settings.workers == 1:
         for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
             os.environ.pop(name, None)  # somebody else's: one process counts in its own memory

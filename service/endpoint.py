@@ -17,8 +17,8 @@ from bundle.manifest import GraphName
 from service.body import Fields, parse_body, read_body, typed
 from service.catalog import Catalog
 from service.context import Context
-from service.errors import DeadlineError, InvalidRequestError
-from service.formats.negotiation import negotiate
+from service.errors import DeadlineError, InvalidRequestError, OverloadedError
+from service.formats.negotiation import NPY, RAW, negotiate
 from service.formats.render import Drawing, Options, head, render
 from service.model import Model
 from service.problems import invalid
@@ -36,34 +36,54 @@ _NO_OPTIONS = Options()
 _NO_QUERY = QueryParams()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
-    """A request on its way: what the plan of any endpoint needs beside the body."""
+    """A request on its way: what the plan of any endpoint needs beside the body.
+
+    Attributes:
+        deadline: When the answer has to be out, by the clock of the event loop; None if nobody minds.
+        engine_deadline: When the engine has to be done with it: earlier, where its images have to be compressed.
+    """
 
     context: Context
     catalog: Catalog  # as it was when the request came in: a drain does not take it away half-way
     trace: Trace
     media_type: str
     options: Options
-    deadline: float | None  # by the clock of the event loop
+    deadline: float | None
+    engine_deadline: float | None
 
-    def admit(self, model: Model, graph: GraphName, n: int) -> None:
-        """Note what the request is about, and refuse it now if the engine could not answer in time.
+    def admit(self, model: Model, graph: GraphName, n: int, *, drawn: bool = True) -> None:
+        """Note what the request is about, and refuse it now if it could not be answered in time.
+
+        Args:
+            model: What is asked.
+            graph: Which of its graphs runs first.
+            n: Rows of the request.
+            drawn: The answer has n images, which take time to compress after the engine is done.
 
         Raises:
+            OverloadedError: If so many images wait to be compressed that the deadline could not be met.
             ServiceError: What `Batcher.admit` raises.
         """
         self.trace.about(model.name, model.version, n)
-        model.admit(graph, n, self.deadline)
+        if drawn and self.deadline is not None:
+            self._leave_time_to_compress(model, graph, n, self.deadline)
+        model.admit(graph, n, self.engine_deadline)
 
     async def run(
         self, model: Model, graph: GraphName, inputs: Mapping[str, Array], outputs: Sequence[str]
     ) -> dict[str, Array]:
         """`Model.run` with the request's deadline; what it took goes into the trace."""
-        return await model.run(graph, inputs, outputs, self.deadline, self.trace.timings)
+        return await model.run(graph, inputs, outputs, self.engine_deadline, self.trace.timings)
 
-    async def encode(self, size: int, write: Callable[[], bytes]) -> bytes:
-        """Compress the answer, off the event loop unless its size (bytes or values) is small.
+    async def encode(self, size: int, write: Callable[[], bytes], kind: str = "") -> bytes:
+        """Compress the answer, off the event loop unless it is small.
+
+        Args:
+            size: Bytes or values of what is compressed.
+            write: Compresses it.
+            kind: As for `Workers.run`.
 
         Raises:
             DeadlineError: If nobody waits for it any more.
@@ -71,9 +91,23 @@ class Call:
         if self.deadline is not None and asyncio.get_running_loop().time() > self.deadline:
             raise DeadlineError("the deadline passed before the images were compressed")
         begun = time.perf_counter()
-        content = await self.context.workers.run(size, write)
+        content = await self.context.workers.run(size, write, kind)
         self.trace.encode_s += time.perf_counter() - begun
         return content
+
+    def _leave_time_to_compress(self, model: Model, graph: GraphName, n: int, deadline: float) -> None:
+        workers = self.context.workers
+        own = workers.expected_s(_work(n * model.values, self.media_type), self.media_type)
+        if not own:
+            return
+        self.engine_deadline = deadline - own
+        left = self.engine_deadline - asyncio.get_running_loop().time()
+        if left < (wait := workers.wait_s):
+            detail = (
+                f"others' images take about {wait * 1000:.0f} ms to compress, and these {own * 1000:.0f} ms; the "
+                f"deadline is in {(left + own) * 1000:.0f} ms: send it later, allow more time, or ask for raw images"
+            )
+            model.refuse(graph, OverloadedError(detail, retry_after_s=wait - left))
 
 
 async def answer(
@@ -102,7 +136,7 @@ async def answer(
     options, query = _split_query(request.query_params) if scope["query_string"] else (_NO_OPTIONS, _NO_QUERY)
     content_type = headers.get(b"content-type", b"application/json").decode("latin-1")
     most = context.settings.max_images
-    call = Call(context, catalog, trace, media_type, options, deadline)
+    call = Call(context, catalog, trace, media_type, options, deadline, deadline)
     async with Supervision(request, deadline) as supervision:
         raw = await read_body(request.receive, headers.get(b"content-length", b""), context.max_body)
         supervision.body_was_read()
@@ -114,9 +148,16 @@ async def answer(
 
 async def draw(call: Call, drawing: Drawing) -> Response:
     """The answer for images."""
-    content = await call.encode(drawing.pixels.size, lambda: render(drawing, call.media_type, call.options))
+    media_type = call.media_type
+    size = _work(drawing.pixels.size, media_type)
+    content = await call.encode(size, lambda: render(drawing, media_type, call.options), media_type)
     call.trace.images = len(drawing.pixels)
-    return Answer(content, call.media_type, head(drawing, call.media_type))
+    return Answer(content, media_type, head(drawing, media_type))
+
+
+def _work(values: int, media_type: str) -> int:
+    """Values to go through for an answer of so many; copying them costs a hundredth of compressing them."""
+    return values // 128 if media_type in (RAW, NPY) else values
 
 
 def _deadline(given: bytes | None, default_ms: float) -> float | None:

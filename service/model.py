@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bundle.manifest import GraphName, Manifest
 from service.engine.batcher import Batcher
 from service.engine.timings import Timings
-from service.errors import GraphMissingError, InvalidRequestError
+from service.errors import GraphMissingError, InvalidRequestError, ServiceError
 from service.formats.render import Identity
 
 Array = NDArray[Any]
@@ -56,6 +56,12 @@ class Model:
         return Identity(self.name, self.version, self.digest, self.runtime, self.provider)
 
     @cached_property
+    def values(self) -> int:
+        """Of one image: channels x height x width."""
+        image = self.manifest.image
+        return image.channels * image.height * image.width
+
+    @cached_property
     def inputs(self) -> dict[GraphName, frozenset[str]]:
         """Names of what each graph takes."""
         return {name: frozenset(tensor.name for tensor in spec.inputs) for name, spec in self.manifest.graphs.items()}
@@ -79,6 +85,10 @@ class Model:
             ServiceError: What `Batcher.admit` raises.
         """
         self._batcher(graph).admit(rows, deadline)
+
+    def refuse(self, graph: GraphName, error: ServiceError) -> NoReturn:
+        """Raise an error that `run` does not know of, counted as one of the graph's."""
+        self._batcher(graph).refuse(error)
 
     async def run(
         self,

@@ -36,7 +36,12 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one")
-    workers: int = Field(default=1, ge=1, le=64, description="processes that serve on the port; each loads all models")
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="processes that serve on the port; left out: one per core, at most 4, but 1 with a GPU",
+    )
     store: Path = Field(default=Path("models"), description="folder of the bundles")
     store_poll_s: FiniteFloat = Field(
         default=2.0, ge=0, le=3600, description="seconds between two looks for new versions and aliases; 0 is never"

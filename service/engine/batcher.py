@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from numpy.typing import NDArray
 
@@ -113,8 +113,12 @@ class Batcher:
                 expected = self._check(rows, None if deadline is None else deadline - self._loop.time())
                 self._admitted = (rows, deadline, self._pushed, time.monotonic(), expected)
         except ServiceError as error:
-            self._observer.ended(self.source, _ENDINGS.get(type(error), "failed"))
-            raise
+            self.refuse(error)
+
+    def refuse(self, error: ServiceError) -> NoReturn:
+        """Raise an error for which a request is not let in, and count it."""
+        self._observer.ended(self.source, _ENDINGS.get(type(error), "failed"))
+        raise error
 
     async def run(
         self,

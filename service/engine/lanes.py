@@ -10,6 +10,8 @@ import threading
 import time
 from typing import Protocol
 
+from service.priority import give_way
+
 _JOIN_S = 5.0  # a run that does not end dies with the process
 _MOST_STUCK = 8  # threads that never came back, beyond which they are not replaced
 
@@ -170,6 +172,7 @@ class Lanes:
         self._threads.append(lane.thread)
 
     def _live(self, lane: _Lane) -> None:
+        give_way()
         try:
             while (task := self._next(lane)) is not None:
                 task.run()

@@ -1,9 +1,11 @@
 """How many lanes, and how large a batch: from the device and the manifest's latency table, unless it is set."""
 
-import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from bundle.manifest import Latency
+from service.cores import usable_cores
 from service.engine.devices import Device
 from service.settings import Settings
 
@@ -11,15 +13,37 @@ _UNMEASURED_BATCH = 16  # of a graph without a latency table
 _GPU_BATCH = 64  # the table is of a CPU; a GPU gains from far larger batches
 _NEARLY_BEST = 1.05
 _WEIGHTS_BYTES_PER_MS = 1e7  # a lane finds its weights cold: others have used the caches since its last run
+_MOST_WORKERS = 4  # each loads all models; HTTP of so many keeps up with a large machine's lanes
+_LEAST_LANES = 2  # of a worker among others, so that one large request is not left with one core
+_GPU_NODES = ("nvidia[0-9]*", "dxg", "kfd")  # in /dev
 BETWEEN_RUNS_MS = 0.05  # of a lane under load, see docs/decisions/0004-what-the-engine-spends.md
 
 
 def lane_count(settings: Settings, device: Device) -> int:
-    """Batches that run at once: on a CPU as many as there are cores for, on a GPU one, which fills it."""
+    """Batches that run at once in a process: on a CPU as many as there are cores for, on a GPU one, which fills it."""
     if settings.lanes is not None:
         return settings.lanes
-    cores = len(os.sched_getaffinity(0))
-    return max(1, cores // (settings.threads * settings.workers)) if device.kind == "cpu" else 1
+    if device.kind != "cpu":
+        return 1
+    at_once = max(1, usable_cores() // settings.threads)
+    return max(min(_LEAST_LANES, at_once), at_once // (settings.workers or 1))
+
+
+def worker_count(settings: Settings, devices: Path = Path("/dev")) -> int:
+    """Processes: on a CPU one for each core, up to 4, since Python runs on one core at a time in a process.
+
+    A GPU is for one process, whose batches fill it: where the machine has one that `device` lets it use, that is 1.
+
+    Args:
+        settings: Win, where they say a number.
+        devices: Where the system shows its devices.
+    """
+    if settings.workers is not None:
+        return settings.workers
+    has_gpu = settings.device != "cpu" and any(next(devices.glob(node), None) for node in _GPU_NODES)
+    if settings.device.startswith("cuda") or has_gpu or sys.platform != "linux":
+        return 1  # elsewhere than on Linux, sockets that share a port do not share its connections
+    return min(usable_cores(), _MOST_WORKERS)
 
 
 def largest_batch(settings: Settings, model: str, device: Device, latency: Sequence[Latency], weights: int = 0) -> int:

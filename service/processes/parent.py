@@ -51,6 +51,7 @@ def serve(settings: Settings) -> None:
 class _Parent:
     def __init__(self, settings: Settings, address: socket.socket, metrics: Path) -> None:
         self._settings = settings.model_copy(update={"port": address.getsockname()[1]})
+        self._workers = settings.workers or 1
         self._address = address
         self._metrics = metrics
         # the server drains, and then the engine
@@ -64,7 +65,7 @@ class _Parent:
 
     async def run(self) -> None:
         """Keep all workers alive until `stop`."""
-        keepers = [asyncio.create_task(self._keep(first=i == 0)) for i in range(self._settings.workers)]
+        keepers = [asyncio.create_task(self._keep(first=i == 0)) for i in range(self._workers)]
         try:
             await asyncio.gather(*keepers)
         finally:
@@ -156,9 +157,9 @@ class _Parent:
         self._failed_starts = 0
         self._first_is_ready.set()
         log.info("worker is ready", pid=pid)
-        if len(self._ready) == self._settings.workers and not self._announced:
+        if len(self._ready) == self._workers and not self._announced:
             self._announced = True
-            announce(self._address, report.models, self._settings.workers)
+            announce(self._address, report.models, self._workers)
 
     async def _end_of(self, process: asyncio.subprocess.Process) -> int:
         ended = asyncio.ensure_future(process.wait())

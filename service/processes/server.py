@@ -115,7 +115,7 @@ class Server(uvicorn.Server):
         """Every second renew the date of answers and what other workers see of this one, until the end is asked for."""
         while not self.should_exit:
             await self.on_tick(0)
-            if self._settings.workers > 1:
+            if (self._settings.workers or 1) > 1:
                 self._context.metrics.count()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), 1.0)

@@ -31,7 +31,7 @@ async def encode_images(request: Request) -> Response:
 
 async def _encode(call: Call, body: EncodeRequest) -> Response:
     model = find_model(call, body.model, "encode")
-    call.admit(model, "encode", len(body.images))
+    call.admit(model, "encode", len(body.images), drawn=False)
     encoded = await encode(call, model, body.images, body.label, body.resize)
     about = model.identity
     write = (lambda: write_npy(encoded.mean)) if call.media_type == NPY else (lambda: _json(about, encoded))

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from bundle.errors import BundleError
 from bundle.manifest import GraphName
 from bundle.store import Bundle, Store
+from service.cores import usable_cores
 from service.engine.backends import open_backend
 from service.engine.runtimes.base import RuntimeLoadError
 from service.errors import GraphMissingError, StartupError
@@ -80,13 +81,13 @@ def _measure(
 ) -> tuple[Setup, list[Point]]:
     spec = bundle.manifest.graphs[graph]
     device = open_backend(settings).device
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     now = present_setup(settings, bundle.manifest.name, device, spec.latency, spec.file.bytes)
     wanted = {now.shape} if options.keep_lanes else {now.shape, *shapes(settings, device, cores)}
     sizes = batches(options.largest or LARGEST[device.kind], now.batch)
     with open_contenders(bundle, graph, settings, sorted(wanted), sizes) as contenders:
         provider = contenders[0].runtime.provider
-        of = f", lanes are those of each of {settings.workers} processes" if settings.workers > 1 else ""
+        of = f", lanes are those of each of {now.shape.workers} processes" if now.shape.workers > 1 else ""
         print(f"{bundle.manifest.name}@{bundle.manifest.version}, {graph}, on {provider}, {cores} cores{of}; ", end="")
         print(f"about {options.seconds:g} s in {ROUNDS} interleaved rounds\n", flush=True)
         points = measure(contenders, options.seconds, progress=lambda number: _progress(f"round {number} of {ROUNDS}"))

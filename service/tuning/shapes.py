@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from bundle.manifest import Latency
 from service.engine.devices import Device
-from service.engine.plan import lane_count, largest_batch
+from service.engine.plan import lane_count, largest_batch, worker_count
 from service.settings import Settings
 
 LARGEST = {"cpu": 64, "cuda": 256}
@@ -39,7 +39,7 @@ class Setup:
 
 def present_setup(settings: Settings, model: str, device: Device, latency: list[Latency], weights: int = 0) -> Setup:
     """What the service does as it is set now."""
-    shape = Shape(lane_count(settings, device), settings.threads, settings.workers)
+    shape = Shape(lane_count(settings, device), settings.threads, worker_count(settings))
     return Setup(shape, largest_batch(settings, model, device, latency, weights))
 
 
@@ -53,7 +53,7 @@ def shapes(settings: Settings, device: Device, cores: int) -> list[Shape]:
         device: Where the model runs.
         cores: Of this machine.
     """
-    workers = settings.workers
+    workers = worker_count(settings)
     if device.kind == "cuda":
         return [Shape(lanes, settings.threads, workers) for lanes in _GPU_LANES]
     if settings.runtime == "torchscript":

@@ -99,14 +99,17 @@ def serving(store: Path, **settings: Any) -> Iterator[Client]:
 
 @contextlib.contextmanager
 def process(store: Path, **environment: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """`python -m service` as a process of its own, and its address; stopped by SIGTERM.
+    """`python -m service` as a process of its own, with one worker, and its address; stopped by SIGTERM.
+
+    A variable that is given as "" is left out.
 
     Its log is read at the end alone: under load set GENSERVE_LOG_LEVEL, or the pipe fills and the service waits.
     """
     settings = {"GENSERVE_STORE": str(store), "GENSERVE_PORT": "0", "GENSERVE_DRAIN_S": "5", "OMP_NUM_THREADS": "1"}
+    settings |= {"GENSERVE_WORKERS": "1"} | environment
     running = subprocess.Popen(
         [sys.executable, "-m", "service"],
-        env=plain_environment() | settings | environment,
+        env=plain_environment() | {name: value for name, value in settings.items() if value},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

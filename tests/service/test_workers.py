@@ -13,8 +13,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from service import __main__ as command
+from service.cores import usable_cores
 from service.engine.devices import Device
-from service.engine.plan import lane_count
+from service.engine.plan import lane_count, worker_count
 from service.settings import Settings
 from tests.service.load import clients, quiet_process
 from tests.service.support import plain_environment, pngs_of, until
@@ -153,11 +154,51 @@ def test_port_of_a_service_with_workers_cannot_be_taken_by_another(store: Path) 
 
 
 def test_lanes_are_shared_among_workers() -> None:
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     assert lane_count(Settings(workers=1), Device("cpu")) == cores
-    assert lane_count(Settings(workers=cores), Device("cpu")) == 1
-    assert lane_count(Settings(workers=64), Device("cpu")) == max(1, cores // 64)
+    assert lane_count(Settings(workers=64), Device("cpu")) == max(min(2, cores), cores // 64)
     assert lane_count(Settings(workers=2, lanes=5), Device("cpu")) == 5
+    assert lane_count(Settings(workers=2), Device("cuda")) == 1
+
+
+def test_one_large_request_finds_two_lanes_in_any_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.engine.plan.usable_cores", lambda: 4)
+    assert lane_count(Settings(workers=4), Device("cpu")) == 2
+    assert lane_count(Settings(workers=4, threads=4), Device("cpu")) == 1
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, 1), (2, 2), (4, 4), (64, 4)])
+def test_without_a_setting_there_is_a_worker_for_each_of_a_few_cores(
+    cores: int, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.engine.plan.usable_cores", lambda: cores)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert worker_count(Settings(), tmp_path) == expected
+    assert worker_count(Settings(workers=7), tmp_path) == 7
+
+
+def test_a_gpu_that_may_be_used_is_for_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.engine.plan.usable_cores", lambda: 4)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert worker_count(Settings(device="cuda:1"), tmp_path) == 1
+    (tmp_path / "nvidiactl").touch()  # a driver without a GPU
+    assert worker_count(Settings(), tmp_path) == 4
+    (tmp_path / "nvidia0").touch()
+    assert worker_count(Settings(), tmp_path) == 1
+    assert worker_count(Settings(device="cpu"), tmp_path) == 4
+
+
+def test_elsewhere_than_on_linux_one_process_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.engine.plan.usable_cores", lambda: 4)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert worker_count(Settings(), tmp_path) == 1
+
+
+def test_a_service_without_settings_serves_with_a_worker_for_each_core(store: Path) -> None:
+    with quiet_process(store, GENSERVE_WORKERS="") as (running, url):
+        expected = worker_count(Settings())
+        assert len(workers_of(running)) == (expected if expected > 1 else 0)
+        assert httpx.get(f"{url}/health/ready").status_code == 200
 
 
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ CPU, GPU = Device("cpu"), Device("cuda", 1)
     ],
 )
 def test_lanes_and_threads_share_the_cores(cores: int, expected: list[tuple[int, int]]) -> None:
-    found = [(shape.lanes, shape.threads) for shape in shapes(Settings(), CPU, cores)]
+    found = [(shape.lanes, shape.threads) for shape in shapes(Settings(workers=1), CPU, cores)]
     assert found == expected
     for lanes, threads in found:
         Settings(lanes=lanes, threads=threads)  # what the service would refuse is never proposed
@@ -33,11 +33,15 @@ def test_processes_share_the_cores_and_are_measured_together() -> None:
 
 
 def test_gpu_is_tried_with_few_lanes_and_the_threads_that_are_set() -> None:
-    assert [(shape.lanes, shape.threads) for shape in shapes(Settings(threads=3), GPU, 8)] == [(1, 3), (2, 3), (4, 3)]
+    assert [(shape.lanes, shape.threads) for shape in shapes(Settings(workers=1, threads=3), GPU, 8)] == [
+        (1, 3),
+        (2, 3),
+        (4, 3),
+    ]
 
 
 def test_torch_has_one_number_of_threads_for_the_whole_process() -> None:
-    assert shapes(Settings(runtime="torchscript", threads=2), CPU, 8) == [Shape(4, 2)]
+    assert shapes(Settings(workers=1, runtime="torchscript", threads=2), CPU, 8) == [Shape(4, 2)]
 
 
 @pytest.mark.parametrize(
@@ -51,6 +55,8 @@ def test_batches_are_powers_of_two_the_largest_and_the_present_one(
 
 
 def test_present_setup_is_what_the_service_would_do() -> None:
-    settings = Settings(lanes=3, threads=2, max_batch_size=7, models={"mine": ModelSettings(max_batch_size=5)})
+    settings = Settings(
+        workers=1, lanes=3, threads=2, max_batch_size=7, models={"mine": ModelSettings(max_batch_size=5)}
+    )
     assert present_setup(settings, "mine", CPU, []) == Setup(Shape(3, 2), 5)
     assert present_setup(settings, "other", CPU, []) == Setup(Shape(3, 2), 7)
