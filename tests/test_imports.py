@@ -1,4 +1,4 @@
-"""The arrows between the parts: training → bundle ← service, and nothing else.
+"""The arrows between the parts: training → bundle ← service, training → jobs ← service, jobs → bundle; no others.
 
 Every file is parsed, not imported, so a part is checked with whatever extras are installed.
 """
@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OURS = {"bundle", "service", "training", "tests"}
+OURS = {"bundle", "jobs", "service", "training", "tests"}
 WEB = {"fastapi", "starlette", "uvicorn"}
 LAZY_TORCH = Path("service/engine/runtimes/torchscript.py")
-LEAVES = [Path("bundle/errors.py"), Path("service/errors.py"), Path("service/settings.py")]
+UPLOADS = "bundle/uploads/"  # where image files of strangers are read: Pillow is in the extras that import it
+LEAVES = [Path("bundle/errors.py"), Path("jobs/errors.py"), Path("service/errors.py"), Path("service/settings.py")]
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,20 @@ def part(name: str) -> list[Import]:
 
 def test_bundle_needs_numpy_pydantic_and_the_standard_library_only() -> None:
     allowed = sys.stdlib_module_names | {"bundle", "numpy", "pydantic", "pydantic_core"}
-    assert [found for found in part("bundle") if found.package not in allowed] == []
+    others = [found for found in part("bundle") if found.package not in allowed]
+    assert [found for found in others if (found.package, found.place.startswith(UPLOADS)) != ("PIL", True)] == []
+
+
+def test_jobs_needs_the_bundle_a_database_and_the_standard_library_only() -> None:
+    allowed = sys.stdlib_module_names | {"bundle", "jobs", "psycopg", "pydantic", "sqlalchemy"}
+    assert [found for found in part("jobs") if found.package not in allowed] == []
+
+
+def test_the_queue_is_known_to_the_worker_only() -> None:
+    queue = [
+        found for name in ("bundle", "jobs", "service", "training") for found in part(name) if found.package == "dbos"
+    ]
+    assert [found for found in queue if not found.place.startswith("training/worker/")] == []
 
 
 def test_service_never_imports_training() -> None:
@@ -84,7 +98,7 @@ def test_training_never_imports_service_or_the_web_stack() -> None:
     assert [found for found in part("training") if found.package in WEB | {"service"}] == []
 
 
-@pytest.mark.parametrize("name", ["bundle", "service", "training"])
+@pytest.mark.parametrize("name", ["bundle", "jobs", "service", "training"])
 def test_what_is_shipped_never_imports_the_tests(name: str) -> None:
     assert [found for found in part(name) if found.package == "tests"] == []
 
@@ -131,7 +145,9 @@ def test_the_parser_of_this_file_sees_every_kind_of_import(tmp_path: Path, monke
     ("module", "unwanted"),
     [
         ("service.app", {"torch", "training"}),
-        ("bundle.store", {"torch", "onnxruntime", "fastapi", "service", "training"}),
+        ("bundle.store", {"torch", "onnxruntime", "fastapi", "jobs", "service", "training"}),
+        ("bundle.uploads.record", {"PIL", "torch", "fastapi", "jobs", "service", "training"}),
+        ("jobs.ledger", {"torch", "onnxruntime", "fastapi", "dbos", "psycopg", "service", "training"}),
     ],
 )
 def test_importing_a_part_leaves_out_what_it_may_not_need(module: str, unwanted: set[str]) -> None:
