@@ -4,8 +4,11 @@ BundleError
 ├── ManifestError        manifest.json is missing, truncated, of an unknown schema or has unknown keys
 ├── DamagedBundleError   a file is missing, has other bytes than the manifest says, or disagrees with the golden outputs
 ├── NotFoundError        no such model, version or alias
+│   └── NothingBeforeError   an alias has meant nothing before that it could be rolled back to
 ├── PublishError         what is to be published is incomplete or badly named
+├── RecipeError          a recipe that cannot be used, key by key (in `bundle.recipes.errors`)
 ├── PriorError           parameters of a prior that make no sense
+├── ReadOnlyStoreError   the store cannot be written to
 └── LatentError          seeds, indices or codes that make no sense
 """
 
@@ -26,6 +29,10 @@ class NotFoundError(BundleError):
     """The store has no such model, version or alias."""
 
 
+class NothingBeforeError(NotFoundError):
+    """There is no earlier version that an alias could be rolled back to."""
+
+
 class PublishError(BundleError):
     """The bundle cannot be published as it is."""
 
@@ -36,3 +43,7 @@ class PriorError(BundleError, ValueError):
 
 class LatentError(BundleError, ValueError):
     """A seed, an index or a latent code makes no sense."""
+
+
+class ReadOnlyStoreError(BundleError):
+    """The store cannot be written to: its file system is mounted read-only, or the process may not."""

@@ -96,6 +96,13 @@ class Training(_Record):
     seconds: float
     hardware: str
     libraries: dict[str, str]
+    run: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        exclude_if=lambda run: run is None,  # manifests from before runs had names keep their bytes
+        description="of which this is the only bundle of its name: see `Staging.publish`",
+    )
 
     @field_validator("recipe")
     @classmethod

@@ -2,6 +2,9 @@
 
 Everything is written into a hidden staging folder, checked, flushed, and renamed into place. The rename onto the next
 free version number fails if another publisher was faster, who then gets that number, and we the one after it.
+
+A run that has a name (`training.run`) is published once: whoever publishes it again, even at the same time and from
+another process, gets the bundle that is there.
 """
 
 import contextlib
@@ -15,15 +18,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bundle.durable import flush, make_folder, replace_file
+from bundle.aliases import Aliases
+from bundle.durable import flush, locked, make_folder
 from bundle.errors import BundleError, DamagedBundleError, ManifestError, NotFoundError, PublishError
 from bundle.hashing import check
 from bundle.manifest import NAME, Manifest, parse_manifest
 
 MANIFEST = "manifest.json"
 _STAGING = ".staging-"
-_ALIASES = "aliases"
-_ALIAS = r"^[a-z][a-z0-9._-]{0,63}$"
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _LAST_VERSION = 10**9 - 1
 
@@ -79,34 +81,28 @@ class Store:
 
     def aliases(self, name: str) -> dict[str, int]:
         """Alias → version of a name; unreadable alias files are left out."""
-        folder = self.root / name / _ALIASES
-        found = {alias: _alias_target(folder / alias) for alias in self.alias_names(name)}
-        return {alias: version for alias, version in found.items() if version is not None}
+        return self.aliases_of(name).targets() if re.fullmatch(NAME, name) else {}
 
-    def alias_names(self, name: str) -> list[str]:
-        """Aliases of a name, sorted, whether or not their files can be read."""
+    def aliases_of(self, name: str) -> Aliases:
+        """The aliases of a name, to be changed, and their history.
+
+        Raises:
+            NotFoundError: If it can be no name.
+        """
         if not re.fullmatch(NAME, name):
-            return []
-        try:
-            found = sorted(path.name for path in (self.root / name / _ALIASES).iterdir())
-        except OSError:
-            return []
-        return [alias for alias in found if re.fullmatch(_ALIAS, alias)]
+            raise NotFoundError(f"there is no model {name[:100]!r}: names match {NAME}")
+        return Aliases(self.root / name, lambda: self.versions(name))
 
-    def set_alias(self, name: str, alias: str, version: int) -> None:
-        """Let `name@alias` mean a version, replacing in one step what it meant before.
+    def set_alias(self, name: str, alias: str, version: int, *, by: str = "", reason: str = "") -> int | None:
+        """Let `name@alias` mean a version, replacing in one step what it meant before, which is returned.
 
         Raises:
             NotFoundError: If there is no such version.
             PublishError: If the alias is badly named.
+            ReadOnlyStoreError: If the store cannot be written to.
         """
-        if not re.fullmatch(_ALIAS, alias):
-            raise PublishError(f"alias {alias!r} does not match {_ALIAS} (a letter first, so that it is no version)")
-        if version not in self.versions(name):
-            raise NotFoundError(f"model {name!r} has versions {self.versions(name)}, not {version}")
-        folder = self.root / name / _ALIASES
-        make_folder(folder)
-        replace_file(folder / alias, f"{version}\n".encode())
+        with self.aliases_of(name).editing(by) as editor:
+            return editor.set(alias, version, reason)
 
     def resolve(self, ref: str) -> tuple[str, int]:
         """Name and version that `name`, `name@3` or `name@alias` stands for.
@@ -140,6 +136,19 @@ class Store:
             raise ManifestError(f"{bundle.path} holds the manifest of {found[0]}@{found[1]}; expected {name}@{version}")
         return bundle
 
+    def published(self, name: str, run: str) -> Bundle | None:
+        """The bundle of that name that a run has published, or None. Versions that cannot be read are passed over.
+
+        Raises:
+            DamagedBundleError: If the model's folder cannot be read.
+        """
+        for version in reversed(self.versions(name)):
+            with contextlib.suppress(ManifestError):
+                bundle = read_bundle(self.root / name / str(version))
+                if bundle.manifest.training.run == run:
+                    return bundle
+        return None
+
     def listing(self) -> Listing:
         """All bundles, readable or not, by name and version."""
         listing = Listing()
@@ -170,7 +179,7 @@ class Store:
         _sweep(parent)
         path, handle = _locked_folder(parent)
         try:
-            yield Staging(name, parent, path)
+            yield Staging(self, name, path)
         finally:
             os.close(handle)
             shutil.rmtree(path, ignore_errors=True)
@@ -185,14 +194,20 @@ class Store:
 class Staging:
     """A version in the making: write files into `path`, then `publish`."""
 
+    store: Store
     name: str
-    parent: Path
     path: Path
+
+    @property
+    def parent(self) -> Path:
+        """The folder of the name's versions."""
+        return self.store.root / self.name
 
     def publish(self, manifest: Manifest) -> Bundle:
         """Check the files against the manifest and make them visible as the next version, all at once.
 
-        The manifest's own `version` is replaced by the one that is free.
+        The manifest's own `version` is replaced by the one that is free. If it names a run that has a bundle of this
+        name already, nothing is published, and that bundle is the answer.
 
         Raises:
             PublishError: If the manifest is for another name, or the folder holds a folder or a link.
@@ -203,6 +218,12 @@ class Staging:
         self._flush_files()
         for expected in manifest.files():
             check(self.path, expected)
+        if manifest.training.run is None:
+            return self._publish_next(manifest)
+        with locked(self.parent):
+            return self.store.published(self.name, manifest.training.run) or self._publish_next(manifest)
+
+    def _publish_next(self, manifest: Manifest) -> Bundle:
         taken = [int(path.name) for path in self.parent.iterdir() if _VERSION.fullmatch(path.name)]
         for version in range(1 + max(taken, default=0), _LAST_VERSION + 1):
             raw = manifest.model_copy(update={"version": version}).to_json()
@@ -247,14 +268,6 @@ def _readable_versions(folder: Path) -> list[int] | OSError:
         return []  # no model's folder, or removed meanwhile
     except OSError as error:
         return error
-
-
-def _alias_target(path: Path) -> int | None:
-    try:
-        text = path.read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        return None
-    return int(text) if _VERSION.fullmatch(text) else None
 
 
 def _locked_folder(parent: Path) -> tuple[Path, int]:

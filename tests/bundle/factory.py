@@ -17,7 +17,7 @@ def write_files(folder: Path, content: bytes = b"made up") -> None:
         (folder / name).write_bytes(name.encode() + b" " + content)
 
 
-def manifest(folder: Path, name: str = "tiny") -> Manifest:
+def manifest(folder: Path, name: str = "tiny", run: str | None = None) -> Manifest:
     """A manifest for the files that `write_files` left in a folder."""
     return Manifest(
         name=name,
@@ -47,12 +47,13 @@ def manifest(folder: Path, name: str = "tiny") -> Manifest:
             seconds=0.5,
             hardware="none",
             libraries={"numpy": "2"},
+            run=run,
         ),
     )
 
 
-def publish(store: Store, name: str = "tiny", content: bytes = b"made up") -> Bundle:
+def publish(store: Store, name: str = "tiny", content: bytes = b"made up", run: str | None = None) -> Bundle:
     """Publish the next version of a name."""
     with store.stage(name) as staging:
         write_files(staging.path, content)
-        return staging.publish(manifest(staging.path, name))
+        return staging.publish(manifest(staging.path, name, run))

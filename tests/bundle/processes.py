@@ -39,13 +39,25 @@ def publish_many(root: Path, count: int, together: Barrier) -> None:
         publish(Store(root), NAME, content=f"{os.getpid()} {i}".encode())
 
 
+def publish_runs(root: Path, runs: list[str], together: Barrier, pipe: Connection) -> None:
+    """Stage a bundle of each run, wait for the others, publish, send run → version."""
+    versions = {}
+    for run in runs:
+        with Store(root).stage(NAME) as staging:
+            write_files(staging.path, f"{os.getpid()} {run}".encode())
+            made = manifest(staging.path, NAME, run)
+            together.wait()
+            versions[run] = staging.publish(made).manifest.version
+    pipe.send(versions)
+
+
 def publish_until_killed(root: Path, started: Event) -> None:
     started.set()
     while True:
         publish(Store(root), NAME)
 
 
-def publish_and_die(root: Path, events: int) -> None:
+def publish_and_die(root: Path, events: int, run: str | None = None) -> None:
     """Publish, but SIGKILL ourselves just before the given number of accesses to the store has been reached."""
     left = events
 
@@ -57,7 +69,7 @@ def publish_and_die(root: Path, events: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(count)
-    publish(Store(root), NAME)
+    publish(Store(root), NAME, run=run)
 
 
 def move_alias(root: Path, count: int, together: Barrier) -> None:

@@ -3,15 +3,18 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from bundle.recipes import EvaluationSettings, GanRecipe, check_recipe
+from bundle.recipes.fitting import KnownData
 from tests.training.samples import DATA, ROOT
 from training.__main__ import main
 from training.errors import RecipeError
-from training.evaluation.settings import EvaluationSettings
 from training.families.base import Context, build_family
+from training.networks.conv import Pyramid
+from training.objectives.adversarial import GAN_LOSSES
 from training.recipe import Recipe, check_table, parse_overrides, read_recipe, resolved
 
 TEXT = """
@@ -47,7 +50,7 @@ def test_unknown_key_at_each_level_ends_the_command_before_training_with_the_key
     places = ["--store", str(tmp_path / "store"), "--runs", str(tmp_path / "runs")]
     assert main([*places, "train", str(path), "--set", f"{key}=1", "--set", f"family={family}"]) == 1
     error = " ".join(capsys.readouterr().err.split())
-    assert re.search(r"RecipeError: .*unknown key '[a-z.]*zzz'; known keys are \['\w+'[\],]", error)
+    assert re.search(r"RecipeError: .*zzz: unknown key; known keys are \['\w+'[\],]", error)
     assert not (tmp_path / "runs").exists()
     assert not (tmp_path / "store").exists()
 
@@ -60,7 +63,7 @@ def test_unknown_key_at_each_level_ends_the_command_before_training_with_the_key
         ("train.batch_size=0", r"train\.batch_size"),
         ("seed=-1", "seed"),
         ("name=Not A Name", "name: String should match"),
-        ("data.name=cifar", r"data\.name: .*'mnist', 'fashion-mnist', 'npz' or 'folder'"),
+        ("data.name=cifar", r"data\.name: .*'mnist', 'fashion-mnist', 'npz', 'folder' or 'upload'"),
         ("export.storage=int8", r"export\.storage"),
         ("train=3", "train: .*not 3"),
         ("name.first=x", "'name' is a value, not a table"),
@@ -74,7 +77,7 @@ def test_impossible_value_is_named_with_what_came(override: str, message: str, p
 
 def test_missing_key_is_named(tmp_path: Path) -> None:
     (tmp_path / "short.toml").write_text(TEXT.replace('family = "vae"', ""))
-    with pytest.raises(RecipeError, match=r"short\.toml: key 'family' is missing"):
+    with pytest.raises(RecipeError, match=r"short\.toml: family: missing; expected text"):
         read_recipe(tmp_path / "short.toml")
 
 
@@ -160,7 +163,8 @@ def test_recipes_are_there() -> None:
         ("gan", {"betas": [0.5, 1.0]}, "betas.1: .*less than 1"),
         ("gan", {"betas": [0.5]}, "betas"),
         ("gan", {"augment": 0.5}, "augment"),
-        ("inference", {}, "key 'parent' is missing"),
+        ("inference", {"parent": "mnist-gan"}, "`infer` puts the recipe of that bundle here"),
+        ("inference", {}, "parent: missing; expected table or text"),
     ],
 )
 def test_choices_that_cannot_be_are_refused_with_a_way_out(family: str, model: dict[str, Any], message: str) -> None:
@@ -181,3 +185,31 @@ def test_convolutions_need_sides_that_can_be_halved() -> None:
     table = {"name": "x", "family": "gan", "data": {"name": "mnist"}, "train": {"epochs": 1}}
     with pytest.raises(RecipeError, match="images are 15x16; convolutional networks need even sides"):
         build_family(Context(check_table(Recipe, table, "recipe"), (1, 16, 15), None))
+
+
+@pytest.mark.parametrize("side", range(2, 41))
+def test_sizes_that_the_schema_takes_are_those_that_the_networks_take(side: int) -> None:
+    table = {"name": "x", "family": "gan", "data": {"name": "npz", "path": "a.npz"}, "train": {"epochs": 1}}
+    verdicts = []
+    for judge in (lambda: Pyramid.of((1, side, 16), 4), lambda: check_recipe(table, known=KnownData((1, side, 16)))):
+        try:
+            judge()
+            verdicts.append(True)
+        except RecipeError:
+            verdicts.append(False)
+    assert verdicts[0] == verdicts[1]
+
+
+def test_losses_of_the_schema_are_those_that_there_are() -> None:
+    assert set(get_args(GanRecipe.model_fields["loss"].annotation)) == set(GAN_LOSSES)
+
+
+def test_what_the_service_checks_is_what_training_builds(path: Path) -> None:
+    """The recipe that `check_recipe` fills in is, to the letter, the one that a family writes into its bundle."""
+    for family in ("vae", "gan"):
+        table = {**tomllib.loads(TEXT), "family": family}
+        built = build_family(Context(read_recipe(path, [f"family={family}"]), (1, 16, 16), None)).context.recipe
+        checked = resolved(check_recipe(table))
+        assert checked["model"] == resolved(built)["model"]
+        assert list(checked["model"]) == list(built.model)
+        assert checked["evaluate"] == EvaluationSettings().model_dump(mode="json")

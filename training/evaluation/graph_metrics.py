@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from bundle.manifest import Metric
+from bundle.recipes import EvaluationSettings
 from training.data.dataset import Dataset, ImageSet
 from training.evaluation.discriminator import mean_fake, mean_real
 from training.evaluation.estimates import Estimate
@@ -11,7 +12,6 @@ from training.evaluation.likelihood import binarized, exact_log_likelihood, like
 from training.evaluation.probe import Probe
 from training.evaluation.reconstruction import compare, reconstructions
 from training.evaluation.sampling import Labels, Sampler, rows_of
-from training.evaluation.settings import EvaluationSettings
 from training.onnx_graph import OnnxGraph
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bundle.manifest import Metric
 from bundle.priors import Prior
+from bundle.recipes import EvaluationSettings
 from training.data.dataset import Dataset
 from training.evaluation import graph_metrics, sample_metrics
 from training.evaluation.fidelity import KERNEL_BLOCKS
@@ -14,7 +15,6 @@ from training.evaluation.neighbours import neighbour_pairs
 from training.evaluation.probe import Probe, load_or_train_probe
 from training.evaluation.probe_training import ProbeRecipe
 from training.evaluation.sampling import DRAWABLE, Sampler
-from training.evaluation.settings import EvaluationSettings
 from training.onnx_graph import OnnxGraph
 
 log = logging.getLogger(__name__)

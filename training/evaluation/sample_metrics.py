@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bundle.manifest import Metric
+from bundle.recipes import EvaluationSettings
 from training.data.dataset import Dataset
 from training.evaluation.estimates import mean_over_images
 from training.evaluation.fidelity import KERNEL_BLOCKS, frechet_distance, kernel_distance, overlap
@@ -16,7 +17,6 @@ from training.evaluation.neighbours import neighbours
 from training.evaluation.parzen import ParzenEstimate, parzen_comparison
 from training.evaluation.probe import Probe
 from training.evaluation.sampling import Sampler
-from training.evaluation.settings import EvaluationSettings
 
 Features = NDArray[np.float32]
 

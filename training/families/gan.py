@@ -5,14 +5,13 @@ https://arxiv.org/abs/1406.2661; networks of Radford, Metz, Chintala (DCGAN), 20
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from bundle.manifest import GraphName, TensorSpec
 from bundle.priors import Normal, Prior, Uniform
+from bundle.recipes import GanRecipe
 from training.data.stream import Batch
 from training.errors import RecipeError
 from training.families.base import Adam, Context, Family, Graph, Player, Stage, Terms
@@ -26,37 +25,9 @@ from training.networks.adversarial import (
     mlp_generator,
 )
 from training.networks.augment import translate
-from training.networks.conv import Norm, without_spectral_norm
-from training.objectives.adversarial import GAN_LOSSES, GanLossName, gradient_penalty, r1_penalty
-from training.recipe import Table, Width, check_table
-
-Beta = Annotated[float, Field(ge=0, lt=1)]
-
-
-class GanRecipe(Table):
-    """`[model]` of a GAN."""
-
-    network: Literal["conv", "mlp"] = "conv"
-    latent_dim: int = Field(64, ge=1)
-    prior: Literal["normal", "uniform"] = "normal"
-    channels: int = Field(64, ge=1)  # conv: of the generator's largest hidden map
-    d_channels: int = Field(64, ge=1)  # conv: of the discriminator's
-    hidden: tuple[Width, ...] = Field((1200, 1200), min_length=1)  # mlp: widths of the generator
-    d_hidden: tuple[Width, ...] = Field((240, 240), min_length=1)  # mlp: widths of the discriminator
-    maxout_pieces: int = Field(5, ge=1)  # mlp
-    dropout: float = Field(0.5, ge=0, lt=1)  # mlp: of the discriminator
-    loss: GanLossName = "non-saturating"
-    d_steps: int = Field(1, ge=1)  # k of the GAN paper
-    d_norm: Norm = "none"  # conv
-    r1: float = Field(0.0, ge=0)  # weight of the R1 penalty; 0 = off
-    r1_every: int = Field(16, ge=1)
-    clip: float = Field(0.0, ge=0)  # weights of the critic are kept in [-clip, clip]; 0 = off
-    gradient_penalty: float = Field(0.0, ge=0)  # its weight; 0 = off
-    augment: float = Field(0.0, ge=0, lt=0.5)  # largest shift of what the discriminator sees, share of the side
-    conditional: bool = False  # on the data's labels
-    g_lr: float = Field(2e-4, gt=0)
-    d_lr: float = Field(2e-4, gt=0)
-    betas: tuple[Beta, Beta] = (0.5, 0.999)
+from training.networks.conv import without_spectral_norm
+from training.objectives.adversarial import GAN_LOSSES, gradient_penalty, r1_penalty
+from training.recipe import check_table
 
 
 class Gan(Family):
@@ -129,7 +100,7 @@ class Gan(Family):
         fake_logits = self._discriminate(fake, label)
         loss = self.loss.discriminator(real_logits, fake_logits)
         if self.recipe.gradient_penalty:
-            weight = torch.rand(len(fake), 1, 1, 1, generator=self.generator)
+            weight = torch.rand(len(fake), 1, 1, 1, generator=self.generator).to(fake.device)
             penalty = gradient_penalty(self._discriminate, batch.image, fake, weight, label)
             loss = loss + self.recipe.gradient_penalty * penalty
         return {"loss": loss, "real": real_logits.mean(), "fake": fake_logits.mean()}
@@ -153,7 +124,7 @@ class Gan(Family):
         else:
             z = torch.randn(size, generator=self.generator)
         generator: Generator = self.networks["generator"]  # type: ignore[assignment]
-        fake: Tensor = generator(z, label)
+        fake: Tensor = generator(z.to(next(generator.parameters()).device), label)
         return fake
 
     def _discriminate(self, image: Tensor, label: Tensor | None) -> Tensor:
@@ -176,12 +147,4 @@ def build(context: Context) -> Gan:
     recipe = check_table(GanRecipe, context.recipe.model, "[model]")
     if recipe.conditional and not context.classes:
         raise RecipeError("[model]: conditional = true, but the data has no labels")
-    if recipe.network == "mlp" and recipe.d_norm != "none":
-        raise RecipeError(f"[model]: d_norm={recipe.d_norm!r} is for network='conv'; an mlp takes 'none'")
-    if recipe.loss == "wasserstein" and not (recipe.clip or recipe.gradient_penalty or recipe.d_norm == "spectral"):
-        raise RecipeError(
-            "[model]: a wasserstein critic must be bounded: set clip, gradient_penalty or d_norm='spectral'"
-        )
-    if recipe.d_norm == "batch" and (recipe.gradient_penalty or recipe.r1):
-        raise RecipeError("[model]: d_norm='batch' mixes images, so that no penalty per image exists; use 'none'")
     return Gan(context, recipe)

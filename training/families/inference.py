@@ -8,33 +8,19 @@ encoder about images that the generator never draws.
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from bundle.manifest import GraphName
 from bundle.priors import Prior
+from bundle.recipes import InferenceRecipe
 from training.data.stream import Batch
 from training.errors import RecipeError
 from training.families.base import Adam, Context, Family, Graph, Player, Stage, Terms, build_family
 from training.families.graphs import image_spec, vector_spec
 from training.networks.conv import DownNetwork, Pyramid
-from training.recipe import Recipe, Table, check_table
-
-
-class InferenceRecipe(Table):
-    """`[model]` of an encoder for a frozen generator; `python -m training infer` fills in the parent."""
-
-    parent: dict[str, Any]  # the parent's resolved recipe
-    parent_digest: str | None = None  # of its bundle: a run belongs to these weights
-    parent_labels: list[str] | None = None
-    objective: Literal["z", "cycle"] = "cycle"  # z: regression of z alone, the paper's
-    channels: int = Field(32, ge=1)  # of the largest hidden map
-    image_weight: float = Field(10.0, ge=0)  # of ‖G(E(G(z))) − G(z)‖², mean over pixels; cycle only
-    cycle_weight: float = Field(20.0, ge=0)  # of ‖G(E(x)) − x‖², mean over pixels of real images; cycle only
-    lr: float = Field(1e-3, gt=0)
+from training.recipe import Recipe, check_table
 
 
 class Frozen(nn.ModuleDict):
@@ -68,6 +54,10 @@ class Inference(Family):
     def __init__(self, context: Context, recipe: InferenceRecipe) -> None:
         super().__init__(context)
         self.recipe = recipe
+        if isinstance(recipe.parent, str):
+            raise RecipeError(
+                f"[model]: parent is the name {recipe.parent!r}; `infer` puts the recipe of that bundle here"
+            )
         parent_recipe = check_table(Recipe, recipe.parent, "[model.parent]")
         labels = tuple(recipe.parent_labels) if recipe.parent_labels else None
         self.parent_family = build_family(Context(parent_recipe, context.image, labels))
@@ -107,7 +97,7 @@ class Inference(Family):
         return {**self.parent_family.graphs(), "encode": encode}
 
     def _loss(self, batch: Batch) -> Terms:
-        z = self._draw(len(batch.image))
+        z = self._draw(len(batch.image)).to(batch.image.device)
         with torch.no_grad():
             fake = self._generate(z)
         code = self.networks["encoder"](fake).float()

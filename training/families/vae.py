@@ -8,15 +8,14 @@ https://arxiv.org/abs/1903.12436) makes it a generative model.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from bundle.manifest import GraphName, TensorSpec
 from bundle.priors import Mixture, Normal, Prior
+from bundle.recipes import VaeRecipe
 from training.data.dataset import Dataset
 from training.data.stream import Batch, to_float
 from training.errors import RecipeError
@@ -33,28 +32,7 @@ from training.objectives.elbo import (
     standard_normal_log_density,
 )
 from training.priors import fit_mixture
-from training.recipe import Table, Width, check_table
-
-
-class VaeRecipe(Table):
-    """`[model]` of an autoencoder."""
-
-    network: Literal["conv", "mlp"] = "conv"
-    latent_dim: int = Field(32, ge=1)
-    channels: int = Field(32, ge=1)  # conv: of the largest hidden map
-    hidden: list[Width] = Field(
-        [256], min_length=1
-    )  # conv: the one linear layer beside the code; mlp: from the image inwards
-    batch_norm: bool = False  # conv: behind the convolutions; its averages are part of the exported weights
-    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
-    binarize: bool = False  # bernoulli: pixels are drawn as 0 or 1 anew in each batch
-    sigma: float | None = Field(None, gt=0)  # gaussian: of a pixel in [-1, 1]; left out, it is learned
-    beta: float = Field(1.0, ge=0)
-    noise: bool = True  # false: z is the encoder's mean
-    prior: Literal["normal", "mixture", "none"] = "normal"
-    mixture_components: int = Field(16, ge=1)
-    conditional: bool = False
-    lr: float = Field(1e-3, gt=0)
+from training.recipe import check_table
 
 
 class Score(nn.Module):
@@ -205,17 +183,17 @@ class Vae(Family):
         parameters = self.networks["encoder"](image, label).float()  # half precision overflows in exp(logvar)
         if self.recipe.noise:
             mean, logvar = parameters.chunk(2, dim=1)
-            z = mean + (0.5 * logvar).exp() * torch.randn(mean.shape, generator=self.generator)
+            z = mean + (0.5 * logvar).exp() * torch.randn(mean.shape, generator=self.generator).to(mean.device)
             rate = kl_to_standard_normal(mean, logvar)
         else:
-            z, rate = parameters, torch.zeros(len(parameters))
+            z, rate = parameters, parameters.new_zeros(len(parameters))
         decoded = self.networks["decoder"](z, label).float()
         terms = negative_elbo(self.log_likelihood(image, decoded), rate, self.recipe.beta)
         return terms._asdict()
 
     def _drawn_pixels(self, image: Tensor) -> Tensor:
         """Pixels drawn as -1 or 1 with the probability that their grey value stands for."""
-        return torch.bernoulli((image + 1) / 2, generator=self.generator) * 2 - 1
+        return torch.bernoulli((image.cpu() + 1) / 2, generator=self.generator).to(image.device) * 2 - 1
 
 
 def build(context: Context) -> Vae:
@@ -227,14 +205,4 @@ def build(context: Context) -> Vae:
     recipe = check_table(VaeRecipe, context.recipe.model, "[model]")
     if recipe.conditional and not context.classes:
         raise RecipeError("[model]: conditional = true, but the data has no labels")
-    if recipe.beta and not recipe.noise:
-        raise RecipeError("[model]: noise = false has no rate to weigh; set beta = 0 (a plain autoencoder)")
-    if recipe.prior == "normal" and recipe.beta == 0:
-        raise RecipeError("[model]: with beta = 0 nothing makes the codes normal; set prior = 'mixture' or 'none'")
-    if recipe.binarize and recipe.likelihood != "bernoulli":
-        raise RecipeError("[model]: binarize = true needs likelihood = 'bernoulli'")
-    if recipe.network == "mlp" and recipe.batch_norm:
-        raise RecipeError("[model]: batch_norm = true is for network = 'conv'")
-    if recipe.network == "conv" and len(recipe.hidden) != 1:
-        raise RecipeError(f"[model]: hidden is {recipe.hidden}; a convolutional model takes one width")
     return Vae(context, recipe)

@@ -5,6 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from bundle.priors import Normal
+from bundle.recipes import EvaluationSettings
 from tests.training.evaluation.tiny_graphs import (
     CLASSES,
     LATENT,
@@ -17,7 +18,6 @@ from tests.training.evaluation.tiny_graphs import (
     squares,
 )
 from training.evaluation.report import draw_neighbours, evaluate
-from training.evaluation.settings import EvaluationSettings
 
 PRIOR = Normal(dim=LATENT)
 SETTINGS = EvaluationSettings(
