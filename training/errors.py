@@ -1,20 +1,30 @@
 """Everything that `training` raises on purpose; each ends a command with one clear line.
 
+`RecipeError` is that of `bundle.recipes`, which says what is wrong key by key: a `BundleError`.
+
 TrainingError
-├── RecipeError      a recipe with unknown keys, wrong types or impossible values
 ├── DataError        data that is missing, corrupt, empty or of a wrong shape
 ├── CheckpointError  a checkpoint of another recipe, or one that cannot be read
 ├── DivergedError    a loss that is no finite number
-└── ExportError      a graph that breaks one of the laws of graphs
+├── ExportError      a graph that breaks one of the laws of graphs
+└── TrackingError    tracking that was asked for and cannot be done
 """
+
+from bundle.recipes import RecipeError
+
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "DivergedError",
+    "ExportError",
+    "RecipeError",
+    "TrackingError",
+    "TrainingError",
+]
 
 
 class TrainingError(Exception):
     """Base of all errors of training."""
-
-
-class RecipeError(TrainingError):
-    """The recipe cannot be used as it is."""
 
 
 class DataError(TrainingError):
@@ -31,3 +41,7 @@ class DivergedError(TrainingError):
 
 class ExportError(TrainingError):
     """A graph cannot be exported, or breaks a law."""
+
+
+class TrackingError(TrainingError):
+    """Tracking was asked for and cannot be done."""

@@ -1,5 +1,6 @@
 """Grids of images for people."""
 
+import io
 import math
 from pathlib import Path
 
@@ -22,10 +23,17 @@ def grid(pixels: NDArray[np.uint8], columns: int | None = None) -> Image.Image:
     return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
 
 
-def save_grid(path: Path, pixels: NDArray[np.uint8], columns: int | None = None) -> None:
-    """Write a grid as PNG; colours as a palette of 256, which is enough to look at and a third of the size."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def grid_png(pixels: NDArray[np.uint8], columns: int | None = None) -> bytes:
+    """A grid as PNG; colours as a palette of 256, which is enough to look at and a third of the size."""
     picture = grid(pixels, columns)
     if picture.mode == "RGB":
         picture = picture.quantize(256, method=Image.Quantize.MEDIANCUT)
-    picture.save(path, optimize=True)
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def save_grid(path: Path, pixels: NDArray[np.uint8], columns: int | None = None) -> None:
+    """Write `grid_png` to a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(grid_png(pixels, columns))
