@@ -1,6 +1,7 @@
 """What is loaded: the versions of the store that serve, each verified and tried before, and how they come and go."""
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from service.leases import Leases
 from service.memory import give_back
 from service.model import Model
 from service.settings import Settings
-from service.watching import Key, Look, Stamp, close_stamp, look_at, stamp, watch
+from service.watching import Follower, Key, Look, NoFollower, Stamp, close_stamp, look_at, stamp, watch
 
 T = TypeVar("T")
 
@@ -35,10 +36,15 @@ class Catalog:
 
     Everything but the loading itself happens on the event loop, and what requests see is the `Shelf`, which is
     replaced as a whole. So a request finds either all of a change or nothing of it.
+
+    Attributes:
+        lanes: What runs the graphs.
+        seen: The store is served as it was at this moment (monotonic seconds), or later.
     """
 
-    def __init__(self, settings: Settings, backend: Backend, observer: EngineObserver) -> None:
+    def __init__(self, settings: Settings, backend: Backend, observer: EngineObserver, follower: Follower) -> None:
         self.lanes = Lanes(lane_count(settings, backend.device))
+        self.seen = -math.inf
         self._settings = settings
         self._store = Store(settings.store)
         self._backend = backend
@@ -50,10 +56,14 @@ class Catalog:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loading")
         self._stopping = threading.Event()
         self._leases = Leases(self._aside)
+        self._follower = follower
+        self._called = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, settings: Settings, observer: EngineObserver | None = None) -> Self:
+    async def open(
+        cls, settings: Settings, observer: EngineObserver | None = None, follower: Follower | None = None
+    ) -> Self:
         """Load the store and watch it; bundles that cannot serve are kept as problems.
 
         Raises:
@@ -62,7 +72,7 @@ class Catalog:
         if not settings.store.is_dir():
             raise StartupError(f"store {str(settings.store)!r} is no folder; set `store` to the folder of the bundles")
         backend = await asyncio.to_thread(open_backend, settings)
-        catalog = cls(settings, backend, observer or SilentObserver())
+        catalog = cls(settings, backend, observer or SilentObserver(), follower or NoFollower())
         try:
             await catalog.refresh()
         except BaseException as error:
@@ -70,8 +80,9 @@ class Catalog:
             if isinstance(error, OSError):
                 raise StartupError(f"store {str(settings.store)!r} cannot be read: {error}") from error
             raise
-        if settings.store_poll_s:
-            catalog._watching = asyncio.create_task(watch(catalog.refresh, settings.store_poll_s))
+        catalog._watching = asyncio.create_task(
+            watch(catalog.refresh, settings.store_poll_s, catalog._called, catalog._follower.found_change)
+        )
         return catalog
 
     def get(self, ref: str) -> Model:
@@ -93,6 +104,14 @@ class Catalog:
     def models(self) -> list[Model]:
         """All that serve, by name and version."""
         return [*self._inventory.shelf.models]
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """What the aliases of a name mean here, each to a version that serves."""
+        return self._inventory.shelf.aliases_of(name)
+
+    def aliases_digest(self) -> str:
+        """The same for processes to which all aliases mean the same."""
+        return self._inventory.shelf.aliases_digest
 
     def problems(self) -> dict[str, str]:
         """`name@version` of every bundle that was refused, and why."""
@@ -123,8 +142,12 @@ class Catalog:
                     return False, reason
         return True, f"{len(models)} models on {lanes.count} lanes, {self._backend.device}"
 
-    async def refresh(self) -> None:
-        """Look at the store now, and come to serve what it holds.
+    def hurry(self) -> None:
+        """Let the watcher refresh now, or once more if it is about it; from the event loop."""
+        self._called.set()
+
+    async def refresh(self) -> bool:
+        """Look at the store now, and come to serve what it holds; returns whether there was anything to do.
 
         New versions are verified, compared with their golden outputs and warmed on a thread, one after the other,
         newest first, while the others go on serving; each serves from the moment that it is ready. What should not stay
@@ -141,14 +164,18 @@ class Catalog:
                 raise StoppingError("the service is shutting down; it loads nothing any more")
             self._leases.collect()
             closely = {*self._inventory.refused}
+            begun = time.monotonic()
             look = await self._aside(lambda: look_at(self._store, closely, self._look))
-            if look == self._look and not self._inventory.has_second_chances():
-                return
-            self._inventory.pardon(look)
-            self._inventory.shelve(look)
-            for name in self._inventory.names(look):
-                await self._refresh_name(name, look)
-            self._look = look
+            changed = look != self._look or self._inventory.has_second_chances()
+            if changed:
+                self._inventory.pardon(look)
+                self._inventory.shelve(look)
+                for name in self._inventory.names(look):
+                    await self._refresh_name(name, look)
+                self._look = look
+            self.seen = begun
+            self._follower.refreshed()
+            return changed
 
     async def close(self, drain_s: float) -> None:
         """Refuse new work, finish what is under way or waits for up to `drain_s` seconds, and stop."""

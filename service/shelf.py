@@ -1,5 +1,6 @@
 """What can be asked for at one moment. The catalog replaces its shelf as a whole, versions and aliases in one step."""
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +49,18 @@ class Shelf:
                 if (model := versions.get(f"{name}@{version}")) is not None:
                     found[f"{name}@{alias}"] = model
         return found
+
+    def aliases_of(self, name: str) -> dict[str, int]:
+        """What the aliases of a name mean, those to versions that serve."""
+        known = self.aliases.get(name, {})
+        return {alias: version for alias, version in known.items() if f"{name}@{alias}" in self.by_ref}
+
+    @cached_property
+    def aliases_digest(self) -> str:
+        """The same for shelves on which every alias stands for the same bundle."""
+        refs = sorted(f"{name}@{alias}" for name, aliases in self.aliases.items() for alias in aliases)
+        meanings = [f"{ref} {self.by_ref[ref].digest}" for ref in refs if ref in self.by_ref]
+        return hashlib.sha256("\n".join(meanings).encode()).hexdigest()
 
     def refusal(self, ref: str) -> ServiceError:
         """Why there is nothing under this reference, and what there is."""

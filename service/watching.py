@@ -5,10 +5,12 @@ was loaded. For bundles that were refused all files are looked at: whoever mends
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
@@ -80,7 +82,7 @@ def _aliases(store: Store, name: str, last: Look | None) -> dict[str, int]:
     """What they stand for; one whose file cannot be read at this moment stands for what it did."""
     before = {} if last is None else last.aliases.get(name, {})
     found = store.aliases(name)
-    kept = {alias: before[alias] for alias in store.alias_names(name) if alias not in found and alias in before}
+    kept = {alias: before[alias] for alias in store.aliases_of(name).names() if alias not in found and alias in before}
     return found | kept
 
 
@@ -98,13 +100,46 @@ def close_stamp(folder: Path) -> Stamp:
     return tuple((name, _stamp(folder / name)) for name in names)
 
 
-async def watch(refresh: Callable[[], Awaitable[None]], every_s: float) -> None:
-    """Refresh again and again; what goes wrong is logged, once as long as it stays the same."""
+class Follower(Protocol):
+    """Who is told of what a catalog does. Called on the event loop."""
+
+    def refreshed(self) -> None:
+        """The catalog has looked at the store, and serves what it holds."""
+
+    def found_change(self) -> None:
+        """It looked because it was time to, and the store had changed."""
+
+
+class NoFollower:
+    """Nobody."""
+
+    def refreshed(self) -> None:
+        """See Follower."""
+
+    def found_change(self) -> None:
+        """See Follower."""
+
+
+async def watch(
+    refresh: Callable[[], Awaitable[bool]], every_s: float, called: asyncio.Event, found_change: Callable[[], None]
+) -> None:
+    """Refresh again and again; what goes wrong is logged, once as long as it stays the same.
+
+    Args:
+        refresh: Says whether anything had changed.
+        every_s: Seconds between two refreshes; 0 waits until it is called.
+        called: Set by whoever wants a refresh now.
+        found_change: Told of a change that was found without a call: who was called is not the first to know.
+    """
     last = ""
     while True:
-        await asyncio.sleep(every_s)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(called.wait(), every_s or None)
+        was_called = called.is_set()
+        called.clear()
         try:
-            await refresh()
+            if await refresh() and not was_called:
+                found_change()
             last = ""
         except Exception as error:  # whatever it was, the next look may go well
             text = f"{type(error).__name__}: {error}"

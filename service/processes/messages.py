@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from service.settings import Settings
+from service.team.gathering import Seat
 
 
 class Orders(BaseModel):
@@ -13,11 +14,13 @@ class Orders(BaseModel):
     Attributes:
         settings: With the port that all of them share.
         load_first: Others serve: listen only when the models are loaded.
+        seat: Its place among the others.
         stopping_s: Seconds that it may take to stop before it is taken to hang.
     """
 
     settings: Settings
     load_first: bool
+    seat: Seat
     stopping_s: float
 
 

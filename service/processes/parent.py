@@ -25,6 +25,7 @@ from service.processes.listening import reserve
 from service.processes.messages import Orders, Report
 from service.processes.signals import ending_signals
 from service.settings import Settings
+from service.team.gathering import Gathering, gather
 
 _MOST_STARTS = 5  # in a row that may fail while nobody serves
 _FIRST_PAUSE_S = 0.25  # after a start that failed; doubled each time
@@ -40,8 +41,8 @@ def serve(settings: Settings) -> None:
     Raises:
         StartupError: If the settings cannot be served, or no worker comes up.
     """
-    with reserve(settings) as address, _metrics_folder() as metrics:
-        parent = _Parent(settings, address, metrics)
+    with reserve(settings) as address, _metrics_folder() as metrics, gather(settings.workers or 1) as gathering:
+        parent = _Parent(settings, address, metrics, gathering)
         with asyncio.Runner() as runner:
             loop = runner.get_loop()
             with ending_signals(lambda: loop.call_soon_threadsafe(parent.stop), parent.kill):
@@ -49,11 +50,12 @@ def serve(settings: Settings) -> None:
 
 
 class _Parent:
-    def __init__(self, settings: Settings, address: socket.socket, metrics: Path) -> None:
+    def __init__(self, settings: Settings, address: socket.socket, metrics: Path, gathering: Gathering) -> None:
         self._settings = settings.model_copy(update={"port": address.getsockname()[1]})
         self._workers = settings.workers or 1
         self._address = address
         self._metrics = metrics
+        self._gathering = gathering
         # the server drains, and then the engine
         self._stopping_s = settings.shutdown_grace_s + 2 * settings.drain_s + _MARGIN_S
         self._alive: dict[int, asyncio.subprocess.Process] = {}
@@ -65,7 +67,7 @@ class _Parent:
 
     async def run(self) -> None:
         """Keep all workers alive until `stop`."""
-        keepers = [asyncio.create_task(self._keep(first=i == 0)) for i in range(self._workers)]
+        keepers = [asyncio.create_task(self._keep(place)) for place in range(self._workers)]
         try:
             await asyncio.gather(*keepers)
         finally:
@@ -85,18 +87,18 @@ class _Parent:
                 process.kill()
         shutil.rmtree(self._metrics, ignore_errors=True)
 
-    async def _keep(self, *, first: bool) -> None:
-        if not first:
+    async def _keep(self, place: int) -> None:
+        if place:
             await self._or_stop(self._first_is_ready.wait())
         while not self._stopping.is_set():
-            reason = await self._live()
+            reason = await self._live(place)
             if reason is not None and not self._stopping.is_set():
                 await self._recover(reason)
 
-    async def _live(self) -> str | None:
+    async def _live(self, place: int) -> str | None:
         """The life of one worker; returns why it never was ready, if it was not."""
         try:
-            process = await self._start()
+            process = await self._start(place)
         except OSError as error:
             return f"the system lets no process begin: {error.strerror}"
         try:
@@ -106,6 +108,7 @@ class _Parent:
             code = await self._end_of(process)
         finally:
             self._alive.pop(process.pid)
+            self._gathering.board.clear(place)
             was_ready = self._ready.pop(process.pid, None) is not None
             mark_process_dead(process.pid, str(self._metrics))  # type: ignore[no-untyped-call]
         if self._stopping.is_set():
@@ -119,18 +122,24 @@ class _Parent:
             return report.reason
         return f"it ended with exit code {code} while it started"
 
-    async def _start(self) -> asyncio.subprocess.Process:
+    async def _start(self, place: int) -> asyncio.subprocess.Process:
         environment = {name: value for name, value in os.environ.items() if name != "GENSERVE_SETTINGS"}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "service.processes.worker"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env=environment | {"PROMETHEUS_MULTIPROC_DIR": str(self._metrics)},
+            pass_fds=self._gathering.descriptors,
             start_new_session=True,  # a terminal's Ctrl-C is for the parent alone
         )
         self._alive[process.pid] = process
         assert process.stdin is not None
-        orders = Orders(settings=self._settings, load_first=self._first_is_ready.is_set(), stopping_s=self._stopping_s)
+        orders = Orders(
+            settings=self._settings,
+            load_first=self._first_is_ready.is_set(),
+            seat=self._gathering.seat(place),
+            stopping_s=self._stopping_s,
+        )
         process.stdin.write(f"{orders.model_dump_json()}\n".encode())
         if self._stopping.is_set():
             _close_stdin(process)

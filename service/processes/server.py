@@ -91,6 +91,7 @@ class Server(uvicorn.Server):
 
     def _stop(self) -> None:
         self._context.leaving = True
+        self._context.tell()
         self.should_exit = True
         self._stopped.set()
 
@@ -115,6 +116,7 @@ class Server(uvicorn.Server):
         """Every second renew the date of answers and what other workers see of this one, until the end is asked for."""
         while not self.should_exit:
             await self.on_tick(0)
+            self._context.tell()
             if (self._settings.workers or 1) > 1:
                 self._context.metrics.count()
             with contextlib.suppress(TimeoutError):
@@ -125,7 +127,7 @@ class Server(uvicorn.Server):
         if self.servers and self._context.failure() is None:
             self._end_connections_with_their_answers()
             await asyncio.sleep(self._settings.shutdown_grace_s)
-        self._context.draining = True
+        self._context.drain()
         await self._stop_listening()
         await self._wait_for_silent_clients()
         await super().shutdown(sockets)
@@ -134,11 +136,13 @@ class Server(uvicorn.Server):
         if opened.cancelled():
             return
         if opened.exception() is None:
+            self._context.tell()
             self._announce(opened.result())
         else:
             self._stop()
 
     async def _begin_to_listen(self) -> None:
+        await self._context.begin_to_listen()
         self._listener = self._listen()
         state = self.lifespan.state
 
@@ -166,6 +170,7 @@ class Server(uvicorn.Server):
                 await asyncio.sleep(0)
             serving.close()
             self._listener.close()
+        self._context.end_listening()
 
     async def _wait_for_silent_clients(self) -> None:
         end = time.monotonic() + _SILENCE_S

@@ -46,9 +46,9 @@ def _serve(orders: Orders, reports: TextIO) -> None:
         names = sorted({model.name for model in catalog.models()})
         _say(reports, Report(state="ready", models=names))
 
-    server = Server(
-        create_app(settings), settings, lambda: listen(settings, shared=True), announce, load_first=orders.load_first
-    )
+    app = create_app(settings)
+    app.state.context.team = orders.seat.take()
+    server = Server(app, settings, lambda: listen(settings, shared=True), announce, load_first=orders.load_first)
     threading.Thread(target=_obey, args=(server, orders.stopping_s), daemon=True).start()
     server.run_until_stopped()
 

@@ -23,10 +23,12 @@ async def live(_: Request) -> Response:
 async def ready(request: Request) -> Response:
     """Whether requests can be served; 503 while models are loaded and while the service shuts down.
 
+    Of several workers it is true of all that clients can reach, whoever is asked.
+
     Bundles that were refused are listed under `problems`; they do not make the others less ready.
     """
     context: Context = request.app.state.context
-    fine, reason = context.ready()
+    fine, reason = context.all_ready()
     problems = context.catalog().problems() if context.is_open() else {}
     if not fine:
         raise NotReadyError(reason, retry_after_s=1.0, problems=problems)

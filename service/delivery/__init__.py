@@ -1,0 +1,1 @@
+"""From the store to those who ask: changes of aliases, and news of what was published."""
