@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import assert_never
 
-from training.data import folder, idx, npz
+from training.data import folder, idx, npz, upload
 from training.data.dataset import Dataset
 from training.errors import DataError
 from training.recipe import DataRecipe
@@ -28,6 +28,12 @@ def load_dataset(recipe: DataRecipe) -> Dataset:
         case "folder":
             return folder.load(
                 _find(recipe), recipe.size, recipe.channels, recipe.test_share, recipe.licence, recipe.attribution
+            )
+        case "upload":
+            if recipe.upload is None:
+                raise DataError("data 'upload' needs the id of an uploaded set: set data.upload")
+            return upload.load(
+                upload.uploads_folder(), recipe.upload, recipe.test_share, recipe.licence, recipe.attribution
             )
         case _:
             assert_never(recipe.name)
