@@ -20,7 +20,19 @@ from service.errors import ServiceError, StartupError
 from service.middleware import Endpoint, RequestMiddleware
 from service.openapi import install
 from service.problems import handle_http_exception, handle_service_error, handle_validation_error
-from service.routes import encode, health, interpolate, models, reconstruct, sample
+from service.routes import (
+    aliases,
+    encode,
+    health,
+    interpolate,
+    models,
+    reconstruct,
+    sample,
+    training_data,
+    training_jobs,
+    training_recipes,
+    training_workers,
+)
 from service.settings import Settings
 from service.workers import Workers
 
@@ -28,7 +40,19 @@ if TYPE_CHECKING:  # it needs the extra `otel`
     from service.tracing import Tracing
 
 _ABOUT = "Draws images with deep generative models. Every image can be had again by model digest, seed and index."
-_MODULES = (sample, interpolate, encode, reconstruct, models, health)
+_MODULES = (
+    sample,
+    interpolate,
+    encode,
+    reconstruct,
+    models,
+    aliases,
+    training_jobs,
+    training_data,
+    training_recipes,
+    training_workers,
+    health,
+)
 _VERSION = "1"  # of the interface
 
 
@@ -82,18 +106,21 @@ def _endpoints() -> dict[tuple[str, str], Endpoint]:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     context: Context = app.state.context
-    opened = asyncio.create_task(Catalog.open(context.settings, context.metrics))
+    opened = asyncio.create_task(Catalog.open(context.settings, context.metrics, context))
     context.opened = opened
     context.begun.set()
+    context.notices.start()
     try:
         yield
     finally:
-        context.draining = True
+        context.drain()
+        await context.notices.stop()
         opened.cancel()  # does nothing where it is done
         await asyncio.wait((opened,))
         if not opened.cancelled() and opened.exception() is None:
             await opened.result().close(context.settings.drain_s)
         context.workers.close()
+        context.desk.close()
         context.metrics.count()
         context.access.flush()
         if app.state.tracing is not None:

@@ -131,7 +131,7 @@ async def answer(
     catalog = context.catalog()  # refuses before the body is read
     trace = trace_of(scope)
     headers = trace.headers
-    deadline = _deadline(headers.get(b"x-timeout-ms"), context.settings.default_timeout_ms)
+    deadline = deadline_of(headers.get(b"x-timeout-ms"), context.settings.default_timeout_ms)
     media_type = negotiate(headers.get(b"accept", b"").decode("latin-1"), offered)
     options, query = _split_query(request.query_params) if scope["query_string"] else (_NO_OPTIONS, _NO_QUERY)
     content_type = headers.get(b"content-type", b"application/json").decode("latin-1")
@@ -141,7 +141,7 @@ async def answer(
         raw = await read_body(request.receive, headers.get(b"content-length", b""), context.max_body)
         supervision.body_was_read()
         body = await context.workers.run(
-            len(raw), lambda: _validate(schema, parse_body(raw, content_type, query, array_field, most))
+            len(raw), lambda: validate(schema, parse_body(raw, content_type, query, array_field, most))
         )
         return await work(call, body)
 
@@ -160,7 +160,16 @@ def _work(values: int, media_type: str) -> int:
     return values // 128 if media_type in (RAW, NPY) else values
 
 
-def _deadline(given: bytes | None, default_ms: float) -> float | None:
+def deadline_of(given: bytes | None, default_ms: float) -> float | None:
+    """When a request must be answered, by the clock of the event loop.
+
+    Args:
+        given: The header `X-Timeout-Ms`.
+        default_ms: Instead of it; 0 is never.
+
+    Raises:
+        InvalidRequestError: If the header says no time.
+    """
     milliseconds = default_ms
     if given is not None:
         try:
@@ -177,10 +186,15 @@ def _deadline(given: bytes | None, default_ms: float) -> float | None:
 def _split_query(query: QueryParams) -> tuple[Options, QueryParams]:
     chosen = {name: typed(name, text) for name, text in query.items() if name in _OPTIONS}
     rest = QueryParams([(name, text) for name, text in query.multi_items() if name not in _OPTIONS])
-    return Options(**_validate(QueryOptions, chosen).model_dump()), rest
+    return Options(**validate(QueryOptions, chosen).model_dump()), rest
 
 
-def _validate(schema: type[Body], fields: Fields) -> Body:
+def validate(schema: type[Body], fields: Fields) -> Body:
+    """Fields as a schema.
+
+    Raises:
+        InvalidRequestError: If they do not fit it; says where.
+    """
     try:
         return schema.model_validate(fields)
     except ValidationError as error:

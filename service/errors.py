@@ -14,12 +14,28 @@ ServiceError
 │   ├── MethodNotAllowedError       405 method_not_allowed
 │   ├── ModelRefusedError           409 model_refused        its bundle was refused when it was loaded; says why
 │   ├── VersionNotLoadedError       409 version_not_loaded   it is in the store, but too old to stay loaded
+│   ├── NoVersionBeforeError        409 no_version_before    an alias has nothing that it could be rolled back to
+│   ├── StoreReadOnlyError          409 store_read_only      aliases cannot be changed from here
+│   ├── UnknownJobError             404 unknown_job          no such training job, or no such picture of it
+│   ├── UnknownRecipeError          404 unknown_recipe
+│   ├── TrainingOffError            404 training_off         this service takes no training jobs
+│   ├── JobStateError               409 job_state            the job is in a state that does not allow this
+│   ├── IdempotencyKeyError         422 idempotency_key_reused   the same key came with another body before
+│   ├── UploadTooLargeError         413 upload_too_large     a data set has more bytes, images or pixels than are taken
+│   ├── UploadFormatError           415 upload_format        a data set is neither a zip nor an .npz
+│   ├── InvalidUploadError          422 invalid_upload       a data set cannot be used; says what to change
+│   ├── UploadTooSlowError          408 upload_too_slow      a data set took too long to arrive or to be read
+│   ├── UnknownDataError            404 unknown_data         no such uploaded data set
+│   ├── DataInUseError              409 data_in_use          a job that has not ended needs the data set
+│   ├── DataDamagedError            409 data_damaged         an uploaded data set cannot be read any more
 │   ├── GraphMissingError           409 graph_missing        the model cannot do this; names those that can
 │   └── PriorMissingError           409 prior_missing        an autoencoder without a prior cannot sample
 ├── OverloadedError                 503 overloaded           with Retry-After: the queue is full, or too long
 ├── DeadlineError                   504 deadline_exceeded    the deadline passed, or even an idle service is late
 ├── NotReadyError                   503 not_ready        models are still being loaded, or none can be
 ├── StoppingError                   503 stopping             the service is shutting down
+├── StorageFullError            507 storage_full         the quota of data sets, or the disk, is full
+├── DatabaseUnavailableError        503 database_unavailable   the jobs' database does not answer; with Retry-After
 ├── ModelUnavailableError           503 model_unavailable    no lane is left to run it
 ├── RuntimeFailedError              500 runtime_failed       the graph could not be run
 └── InternalError                   500 internal             a fault of ours; the log has the rest
@@ -134,6 +150,90 @@ class PriorMissingError(RequestError):
     status, code, title = 409, "prior_missing", "The model has no prior"
 
 
+class NoVersionBeforeError(RequestError):
+    """An alias has meant nothing before that it could be rolled back to."""
+
+    status, code, title = 409, "no_version_before", "There is no version before"
+
+
+class StoreReadOnlyError(RequestError):
+    """The store cannot be written to."""
+
+    status, code, title = 409, "store_read_only", "The store is read-only"
+
+
+class UnknownJobError(RequestError):
+    """There is no such training job, or no such picture of it."""
+
+    status, code, title = 404, "unknown_job", "Unknown job"
+
+
+class UnknownRecipeError(RequestError):
+    """There is no such recipe among those that the service knows."""
+
+    status, code, title = 404, "unknown_recipe", "Unknown recipe"
+
+
+class TrainingOffError(RequestError):
+    """The service is set to take no training jobs."""
+
+    status, code, title = 404, "training_off", "Training is off"
+
+
+class JobStateError(RequestError):
+    """The job's state does not allow what was asked for."""
+
+    status, code, title = 409, "job_state", "The job's state does not allow this"
+
+
+class IdempotencyKeyError(RequestError):
+    """An idempotency key that came with another body before."""
+
+    status, code, title = 422, "idempotency_key_reused", "The idempotency key was used before"
+
+
+class UploadTooLargeError(RequestError):
+    """A data set has more bytes, entries, images or pixels than are taken, or unpacks as bombs do."""
+
+    status, code, title = 413, "upload_too_large", "The data set is too large"
+
+
+class UploadFormatError(RequestError):
+    """A data set is neither a zip nor an `.npz`."""
+
+    status, code, title = 415, "upload_format", "The data set is of a wrong format"
+
+
+class InvalidUploadError(RequestError):
+    """A data set that cannot be used as it is."""
+
+    status, code, title = 422, "invalid_upload", "The data set cannot be used"
+
+
+class UploadTooSlowError(RequestError):
+    """A data set took too long to arrive, or to be read."""
+
+    status, code, title = 408, "upload_too_slow", "The upload took too long"
+
+
+class UnknownDataError(RequestError):
+    """There is no such uploaded data set."""
+
+    status, code, title = 404, "unknown_data", "Unknown data set"
+
+
+class DataInUseError(RequestError):
+    """A job that has not ended needs the data set."""
+
+    status, code, title = 409, "data_in_use", "The data set is in use"
+
+
+class DataDamagedError(RequestError):
+    """An uploaded data set cannot be read any more."""
+
+    status, code, title = 409, "data_damaged", "The data set is damaged"
+
+
 class OverloadedError(ServiceError):
     """The queue is full, or too long for the deadline; decided on arrival."""
 
@@ -156,6 +256,18 @@ class StoppingError(ServiceError):
     """The service is shutting down and takes no new work."""
 
     status, code, title = 503, "stopping", "Shutting down"
+
+
+class StorageFullError(ServiceError):
+    """The quota of uploaded data sets, or the disk, is full."""
+
+    status, code, title = 507, "storage_full", "No room for the data set"
+
+
+class DatabaseUnavailableError(ServiceError):
+    """The database of the training jobs does not answer; all that needs none goes on."""
+
+    status, code, title = 503, "database_unavailable", "The jobs' database is not available"
 
 
 class ModelUnavailableError(ServiceError):

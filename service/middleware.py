@@ -18,7 +18,7 @@ from service.access import AccessLog
 from service.errors import InternalError, ServiceError
 from service.metrics import Metrics
 from service.problems import problem
-from service.replies import Answer
+from service.replies import WITHOUT_BODY, Answer
 from service.trace import Trace, begin_trace
 from service.transport import WHOLE
 
@@ -65,7 +65,7 @@ class RequestMiddleware:
             return
         method = scope["method"]
         if method == "HEAD":  # what GET answers, without its body (RFC 9110, section 9.3.2)
-            scope = {**scope, "method": "GET"}
+            scope = {**scope, "method": "GET", WITHOUT_BODY: True}
         trace = begin_trace(scope)
         answer = _Send(send, trace, method == "HEAD")
         self._metrics.request_began()

@@ -19,16 +19,37 @@ from service.answers import (
     ReadyAnswer,
 )
 from service.context import Context
+from service.delivery.schemas import AliasChangedAnswer, AliasesAnswer, AliasRequest, RollbackRequest
 from service.examples import request_examples
 from service.formats.negotiation import IMAGE_FORMATS, JSON, NPY
 from service.problems import MEDIA_TYPE as PROBLEM
 from service.schemas import EncodeRequest, InterpolateRequest, ReconstructRequest, SampleRequest
+from service.training.answers import MODELS as TRAINING_ANSWERS
+from service.training.bodies import JobRequest
 
 Json = dict[str, Any]
 
 _REF = "#/components/schemas/{model}"
-_ANSWERS = (ImagesAnswer, LatentsAnswer, ModelsAnswer, ModelDetails, LiveAnswer, ReadyAnswer)
-_REQUESTS = (SampleRequest, InterpolateRequest, EncodeRequest, ReconstructRequest)
+_ANSWERS = (
+    ImagesAnswer,
+    LatentsAnswer,
+    ModelsAnswer,
+    ModelDetails,
+    AliasesAnswer,
+    AliasChangedAnswer,
+    LiveAnswer,
+    ReadyAnswer,
+    *TRAINING_ANSWERS,
+)
+_REQUESTS = (
+    SampleRequest,
+    InterpolateRequest,
+    EncodeRequest,
+    ReconstructRequest,
+    AliasRequest,
+    RollbackRequest,
+    JobRequest,
+)
 _BINARY: Json = {"schema": {"type": "string", "format": "binary"}}
 _PROBLEMS = {
     400: "malformed_body: the body cannot be read",

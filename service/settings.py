@@ -18,6 +18,7 @@ from pydantic_settings import (
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
 # As in manifests. A version or an alias (name@3) would never be looked for.
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+DatabaseUrl = Annotated[str, Field(pattern=r"^(sqlite:///.+|postgresql(\+psycopg)?://.+)$", repr=False)]
 BatchSize = Annotated[int, Field(ge=1, le=4096)]
 
 
@@ -101,6 +102,20 @@ class Settings(BaseSettings):
         default="info", description="least level that is logged"
     )
     tracing: bool = Field(default=False, description="send spans by OpenTelemetry; needs the extra otel")
+    training: bool = Field(default=True, description="take training jobs under /training; a worker runs them")
+    database: DatabaseUrl = Field(
+        default="sqlite:///runs/jobs.sqlite", description="URL of the jobs' database: sqlite:///FILE or postgresql://…"
+    )
+    database_password_file: Path | None = Field(
+        default=None, description="file with the database's password, so that it need not stand in the URL"
+    )
+    recipes: Path = Field(default=Path("configs"), description="folder of the recipes that jobs can name")
+    uploads: Path = Field(default=Path("data/uploads"), description="folder of uploaded data sets")
+    max_data_mb: FiniteFloat = Field(default=1000.0, gt=0, description="MB (10^6 bytes) of one data set, as it is sent")
+    data_quota_mb: FiniteFloat = Field(
+        default=20_000.0, gt=0, description="MB of all uploaded data sets; the least recently used go first"
+    )
+    data: Path | None = Field(default=None, description="folder of data sets that were not uploaded; beside data/")
 
     @classmethod
     def settings_customise_sources(
@@ -125,4 +140,5 @@ def why_invalid(error: Exception) -> str:
         return str(error)
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"])
-    return f"{field}: {first['msg']}; got {first['input']!r}"
+    got = "a URL that may hold a password" if field == "database" else repr(first["input"])
+    return f"{field}: {first['msg']}; got {got}"

@@ -104,3 +104,10 @@ def when_client_leaves(scope: Scope, call: Callable[[], None] | None) -> bool:
         if cycle.disconnected:
             call()
     return True
+
+
+def hang_up(scope: Scope) -> None:
+    """Cut the connection off, with all that was written and not read: for a client that reads nothing any more."""
+    cycle = scope.get(_CYCLE)
+    if cycle is not None:
+        cycle.transport.abort()

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from jobs.ledger import Ledger
 from jobs.model import FINAL, Job
 from service.training.bodies import MOST_JOBS, STATES
-from service.training.desk import Desk
 
 _LIVE = [state for state in STATES if state not in FINAL]
 
@@ -18,11 +17,6 @@ def named_by(ledger: Ledger) -> set[str]:
     """
     named = (job.recipe.get("data", {}).get("upload") for job in _live(ledger))
     return {upload for upload in named if upload is not None}
-
-
-async def uploads_in_use(desk: Desk) -> set[str]:
-    """As `named_by`, for the event loop; its errors are those of `Desk.ask`."""
-    return await desk.ask(named_by)
 
 
 def _live(ledger: Ledger) -> Iterator[Job]:

@@ -14,6 +14,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def client(store: Path) -> Iterator[Client]:
-    with serving(store, max_images=128, max_steps=64, max_body_mb=1, lanes=1) as running:
+def client(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    folder = tmp_path_factory.mktemp("training")
+    training = {"database": f"sqlite:///{folder}/jobs.sqlite", "uploads": folder / "uploads"}
+    with serving(store, max_images=128, max_steps=64, max_body_mb=1, lanes=1, **training) as running:
         yield running

@@ -18,7 +18,8 @@ def test_every_setting_has_its_row_with_default_and_variable(name: str) -> None:
     row = re.search(pattern, (DOCS / "settings.md").read_text(), re.M)
     assert row is not None, f"docs/settings.md has no row for {name}"
     default = Settings.model_fields[name].default
-    assert row[1] == ("none" if default is None else f"`{str(default).lower() if default is False else default}`")
+    shown = str(default).lower() if isinstance(default, bool) else default
+    assert row[1] == ("none" if default is None else f"`{shown}`")
 
 
 def test_settings_page_has_no_row_of_a_setting_that_is_gone() -> None:
