@@ -6,8 +6,12 @@ twice: two system calls, two packets, and a client that wakes up twice. Here an 
 
 That a client has left an ASGI application finds out by waiting for its next message, in a task of its own. Here
 `when_client_leaves` has a function called.
+
+And uvicorn waits for ever for the first request of a connection, and for the end of a head that has begun. Here both
+are given as long as a kept connection is to be idle; a body has the request's deadline.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -66,10 +70,23 @@ class Protocol(HttpToolsProtocol):
     """For `uvicorn.Config(http=...)`."""
 
     _running: Cycle | None = None  # `cycle` is the last one that came, which waits if requests are pipelined
+    _patience: asyncio.TimerHandle | None = None  # with a client that owes us a request's head
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See asyncio.Protocol."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        super().data_received(data)
+        if self._patience is None and self.timeout_keep_alive_task is None and self._is_idle():
+            self._await_head()  # a head has begun, and uvicorn waits for its end for ever
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         super().connection_lost(exc)
+        self._unset_patience()
         cycle, self._running = self._running, None
         if cycle is None or cycle.response_complete:
             return
@@ -79,6 +96,7 @@ class Protocol(HttpToolsProtocol):
             cycle.left()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._unset_patience()
         # uvicorn makes the object itself, from a class that it does not let one choose.
         cycle.__class__ = Cycle
         self._running = cast(Cycle, cycle)
@@ -87,6 +105,22 @@ class Protocol(HttpToolsProtocol):
         if scope["method"] != "HEAD":
             scope["extensions"] = {WHOLE: {}}
         super()._start_asgi_task(cycle, app)
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _await_head(self) -> None:
+        self._patience = self.loop.call_later(self.timeout_keep_alive, self._give_up)
+
+    def _unset_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _give_up(self) -> None:
+        self._patience = None
+        if self._is_idle() and not self.transport.is_closing():
+            self.transport.close()
 
 
 def when_client_leaves(scope: Scope, call: Callable[[], None] | None) -> bool:

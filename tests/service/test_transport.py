@@ -104,6 +104,7 @@ def test_answer_to_head_goes_the_usual_way() -> None:
 
 def connect(app: Any) -> tuple[Protocol, Wire, ServerState]:
     config = uvicorn.Config(app, http=Protocol, log_config=None, access_log=False, ws="none")
+    config.timeout_keep_alive = 0.05  # type: ignore[assignment]
     config.load()
     state = ServerState()
     protocol, wire = Protocol(config=config, server_state=state, app_state={}), Wire()
@@ -187,3 +188,43 @@ def test_request_that_was_answered_leaves_nothing_for_the_garbage_collector() ->
 
 def test_server_that_cannot_tell_says_so() -> None:
     assert not when_client_leaves({"type": "http"}, lambda: None)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [[], [b"POST /sam"], [POST % b"", b"POST /sample HT"], [POST % b"", b"POST /sample HTTP/1.1\r\nHost: t\r\n"]],
+    ids=["nothing", "half a line", "half a line after an answer", "half a head after an answer"],
+)
+def test_a_client_that_never_ends_a_head_is_not_waited_for(parts: list[bytes]) -> None:
+    async def main() -> None:
+        protocol, wire, state = connect(whole)
+        for part in parts:
+            protocol.data_received(part)
+            while state.tasks:
+                await asyncio.sleep(0)
+        await until_closed(wire)
+        protocol.connection_lost(None)
+
+    run(main())
+
+
+def test_a_request_that_is_being_answered_is_waited_for() -> None:
+    async def slow(_: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.2)
+        await whole({"extensions": {WHOLE: {}}}, receive, send)
+
+    async def main() -> None:
+        protocol, wire, state = connect(slow)
+        protocol.data_received(POST % b"")
+        while state.tasks:
+            await asyncio.sleep(0.001)
+        assert wire.writes
+        await until_closed(wire)  # now it is idle
+        protocol.connection_lost(None)
+
+    run(main())
+
+
+async def until_closed(wire: Wire) -> None:
+    while not wire.closed:
+        await asyncio.sleep(0.001)
