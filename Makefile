@@ -4,6 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 RECIPE ?= configs/fashion-vae.toml
+WORKER ?= 1
 # Two busy threads on two busy cores are ten times slower than one (barriers of OpenMP).
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
@@ -13,8 +14,9 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-serve: $(VENV)/.service ## serve the bundles of models/ on port 8000 (no torch)
-	$(BIN)/python -m service
+serve: export GENSERVE_LOCAL_WORKER = $(WORKER)
+serve: $(VENV)/.service ## serve models/ on port 8000; a training worker too where training is installed (WORKER=0: none)
+	$(BIN)/python scripts/serve.py
 
 train: $(VENV)/.training ## train RECIPE=configs/NAME.toml and publish it into models/; SET="--set table.key=value"
 	$(BIN)/python -m training train $(RECIPE) $(SET)

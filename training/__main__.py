@@ -1,4 +1,4 @@
-"""`python -m training`: train, infer, export, evaluate, list, results."""
+"""`python -m training`: train, infer, export, evaluate, list, results, watch, runs, alias, worker."""
 
 import argparse
 import logging
@@ -15,9 +15,12 @@ from rich.table import Table as RichTable
 from bundle.errors import BundleError
 from bundle.manifest import Metric
 from bundle.store import Store
+from jobs.errors import JobError
+from training.alias_command import add_options as add_alias_options
 from training.errors import TrainingError
 from training.recipe import parse_overrides, read_recipe
 from training.results import results_page
+from training.worker.command import add_options as add_worker_options
 
 STOPPED = 130  # what a shell reports for a program ended by Ctrl-C
 INFERENCE_RECIPE = Path("configs/inference.toml")
@@ -31,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
-    except (TrainingError, BundleError) as error:
+    except (TrainingError, BundleError, JobError) as error:
         Console(stderr=True, soft_wrap=True).print(f"{type(error).__name__}: {error}", style="red", markup=False)
         return 1
 
@@ -95,6 +98,42 @@ def _results(options: argparse.Namespace) -> int:
     return 0
 
 
+def _watch(options: argparse.Namespace) -> int:
+    from training.watching.follow import follow
+    from training.watching.ledger import find_job, open_ledger
+    from training.watching.live_jobs import live_jobs
+
+    ledger = open_ledger(options.database)
+    console = Console()
+    if ledger is None:
+        console.print("no jobs yet: this database is not there", soft_wrap=True)
+        return 0 if options.job is None else 1
+    if options.job is None:
+        console.print(live_jobs(ledger))
+        return 0
+    job = find_job(ledger, options.job)
+    try:
+        return 0 if follow(ledger, job, console) else 1
+    except KeyboardInterrupt:
+        console.print(f"the job goes on; see it again: python -m training watch {job.id}", soft_wrap=True)
+        return STOPPED
+
+
+def _runs(options: argparse.Namespace) -> int:
+    from training.runs import find_runs, select
+    from training.runs_table import runs_json, runs_tables
+    from training.watching.ledger import open_ledger
+
+    runs = select(find_runs(Store(options.store), options.runs, open_ledger(options.database)), options.name)
+    if options.json:
+        print(runs_json(runs))
+    else:
+        columns = [name for names in options.figures for name in names.split(",")]
+        console = Console()
+        console.print(runs_tables(runs, options.sort, columns, options.reverse, options.whole, console.width))
+    return 0
+
+
 def _print_metrics(metrics: list[Metric]) -> None:
     table = RichTable("metric", "value", "unit", "split", "protocol")
     for m in metrics:
@@ -147,7 +186,32 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("list", help="the bundles of the store").set_defaults(command=_list)
     commands.add_parser("results", help="figures of all bundles, as Markdown").set_defaults(command=_results)
+
+    watch = commands.add_parser("watch", help="see a job live, or the jobs that wait or run")
+    watch.add_argument("job", nargs="?", help="id of a job, its beginning or end, or the model's name")
+    _database_option(watch)
+    watch.set_defaults(command=_watch)
+
+    runs = commands.add_parser("runs", help="compare bundles, run folders and jobs by their figures")
+    runs.add_argument("name", nargs="*", help="only runs whose name begins so")
+    runs.add_argument("--sort", metavar="FIGURE", help="best first, by this figure (frechet_distance)")
+    runs.add_argument("--reverse", action="store_true", help="worst first")
+    runs.add_argument("--figures", action="append", default=[], metavar="A,B", help="figures to show")
+    runs.add_argument("--whole", action="store_true", help="all that differs between the recipes")
+    runs.add_argument("--json", action="store_true", help="everything, as JSON")
+    _database_option(runs)
+    runs.set_defaults(command=_runs)
+
+    alias = commands.add_parser("alias", help="show, set, remove or roll back an alias of a model, such as production")
+    add_alias_options(alias)
+    _database_option(alias)
+
+    add_worker_options(commands.add_parser("worker", help="take training jobs from the queue, one at a time"))
     return parser
+
+
+def _database_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--database", metavar="URL", help="of the jobs (GENSERVE_DATABASE, sqlite:///runs/jobs.sqlite)")
 
 
 def _run_options(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int]) -> None:

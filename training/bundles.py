@@ -5,13 +5,13 @@ from pathlib import Path
 from bundle.golden import load_golden
 from bundle.manifest import Metric
 from bundle.optional import OptionalFiles
+from bundle.recipes import EvaluationSettings
 from bundle.store import Bundle, Store
 from training.averaged import averaged_family
 from training.data.dataset import Dataset
 from training.data.load import load_dataset
 from training.errors import DataError
 from training.evaluation.report import evaluate
-from training.evaluation.settings import EvaluationSettings
 from training.export.optional import write_optional_files
 from training.export.prepare import prepared
 from training.export.publish import load_weights

@@ -64,7 +64,7 @@ class Checkpoint:
             with zipfile.ZipFile(path) as archive:  # torch.load passes over the checksums
                 if damaged := archive.testzip():
                     raise ValueError(f"its part {damaged} is damaged")
-            found = cls(**torch.load(path, weights_only=True))
+            found = cls(**torch.load(path, map_location="cpu", weights_only=True))  # of whatever device
         except Exception as error:  # zipfile, pickle and torch have many errors for damaged bytes, and no common base
             reason = str(error).partition("\n")[0]
             raise CheckpointError(f"{path} cannot be read ({reason}); remove it, or train with --restart") from error

@@ -44,8 +44,10 @@ Report = Callable[[Progress], None]
 class Loop:
     """A run of a family on a training set, resumable after any round."""
 
-    def __init__(self, family: Family, data: ImageSet, folder: Path) -> None:
-        """Start, or go on from the checkpoint in `folder`.
+    def __init__(self, family: Family, data: ImageSet, folder: Path, device: str = "cpu") -> None:
+        """Start, or go on from the checkpoint in `folder`, which may be another device's.
+
+        All random numbers are drawn on the CPU, so every device sees the same ones.
 
         Raises:
             CheckpointError: If the checkpoint is damaged or of another recipe.
@@ -56,6 +58,8 @@ class Loop:
         train = self.recipe.train
         torch.set_num_threads(train.threads)
         torch.manual_seed(self.recipe.seed)
+        self.device = torch.device(device)
+        family.networks.to(self.device)
         self.stages = family.stages()
         if train.precision == "bfloat16":
             family.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -72,12 +76,13 @@ class Loop:
         self.seconds = 0.0
         self._resume()
 
-    def run(self, report: Report, stop: Callable[[], bool] = lambda: False) -> bool:
+    def run(self, report: Report, stop: Callable[[], bool] = lambda: False, checkpoint_s: float | None = None) -> bool:
         """Play all rounds that are left.
 
         Args:
             report: Called after each round.
             stop: Asked after each round; the run then saves and ends.
+            checkpoint_s: Seconds between checkpoints; None for the recipe's.
 
         Returns:
             Whether the run is complete.
@@ -86,6 +91,7 @@ class Loop:
             DivergedError: If a loss is no finite number.
         """
         self.family.networks.train()
+        pause = 60 * self.recipe.train.checkpoint_minutes if checkpoint_s is None else checkpoint_s
         saved = began = time.monotonic()
         before = self.seconds
         while self.round < self.rounds and not stop():
@@ -96,9 +102,9 @@ class Loop:
             now = time.monotonic()
             self.seconds = before + now - began
             report(Progress(self.round, self.rounds, stage.name, self.seconds, terms))
-            if now - saved > 60 * self.recipe.train.checkpoint_minutes:
+            if now - saved > pause:
                 self.save()
-                saved = now
+                saved = time.monotonic()  # a slow disk may take longer than the pause
         self.save()
         return self.round >= self.rounds
 
@@ -136,7 +142,7 @@ class Loop:
             raise CheckpointError(
                 f"{self.checkpoint_path} has other networks; train with --restart: {error}"
             ) from error
-        self.ema.state = found.ema
+        self.ema.state = {name: value.to(self.device) for name, value in found.ema.items()}
         torch.set_rng_state(found.global_random)
         self.family.generator.set_state(found.generator)
         _log.info("going on after round %d of %d", self.round, self.rounds)
@@ -159,7 +165,7 @@ class Loop:
     def _step(self, player: Player, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
         batch = self._batch()
         half = self.recipe.train.precision == "bfloat16" and not player.full_precision
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
             terms = player.loss(batch)
         loss = terms["loss"]
         if not torch.isfinite(loss):
@@ -176,9 +182,10 @@ class Loop:
 
     def _batch(self) -> Batch:
         batch = self.stream.next()
+        image = batch.image.to(self.device)
         if self.recipe.train.precision == "bfloat16":
-            return Batch(batch.image.contiguous(memory_format=torch.channels_last), batch.label)
-        return batch
+            image = image.contiguous(memory_format=torch.channels_last)
+        return Batch(image, None if batch.label is None else batch.label.to(self.device))
 
     def _scheduled(self, name: str) -> torch.optim.Optimizer:
         optimizer = self.optimizers[name]

@@ -207,7 +207,7 @@ def test_evaluate_prints_figures_of_what_the_model_can_do(
     assert "frechet" in table.lower()
     assert "psnr" in table.lower()
     assert run("evaluate", "tiny", "--set", "sampels=3") == 1
-    assert "unknown key 'sampels'" in capsys.readouterr().err
+    assert "sampels: unknown key; known keys are" in capsys.readouterr().err
 
 
 def test_list_shows_every_bundle_and_fails_if_one_is_damaged(

@@ -39,11 +39,12 @@ Measure = Callable[[dict[str, OnnxGraph], Family], list[Metric]]
 
 @dataclass(frozen=True)
 class Run:
-    """What a run leaves behind."""
+    """What a run leaves behind; `id` is what the manifest calls it, None if it has no name."""
 
     state: dict[str, Tensor]
     rounds: int
     seconds: float
+    id: str | None = None
 
 
 def publish(
@@ -178,4 +179,5 @@ def _training(context: Context, run: Run) -> Training:
         seconds=round(run.seconds, 1),
         hardware=hardware(recipe.train.threads),
         libraries=libraries(),
+        run=run.id,
     )

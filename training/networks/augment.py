@@ -25,4 +25,5 @@ def translate(image: Tensor, share: float, generator: torch.Generator) -> Tensor
     top = torch.randint(0, 2 * dy + 1, (n, 1, 1), generator=generator) + torch.arange(height).view(1, -1, 1)
     left = torch.randint(0, 2 * dx + 1, (n, 1, 1), generator=generator) + torch.arange(width).view(1, 1, -1)
     row = torch.arange(n).view(-1, 1, 1)
-    return padded.permute(0, 2, 3, 1)[row, top, left].permute(0, 3, 1, 2)
+    place = (row.to(image.device), top.to(image.device), left.to(image.device))
+    return padded.permute(0, 2, 3, 1)[place].permute(0, 3, 1, 2)
