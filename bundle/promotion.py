@@ -23,8 +23,8 @@ class Decision:
 def decide(candidate: Bundle, in_use: Bundle | None, metric: str, direction: Direction) -> Decision:
     """Compare a new version with the one in use by one metric.
 
-    It is promoted where that is no worse, or where there is nothing in use. Figures that were measured otherwise
-    (another protocol, split or unit) cannot be compared: what people use is not replaced for those.
+    It is promoted where that is no worse, or where there is nothing in use. Figures that are missing or were measured
+    otherwise (another protocol, split or unit) cannot be compared: what people use is not replaced for those.
 
     Args:
         candidate: The new version.
@@ -34,7 +34,8 @@ def decide(candidate: Bundle, in_use: Bundle | None, metric: str, direction: Dir
     """
     ours = _find(candidate, metric)
     if ours is None:
-        return Decision(False, f"version {candidate.manifest.version} has no figure for {metric}")
+        missing = f"version {candidate.manifest.version} has no figure for {metric}"
+        return Decision(in_use is None, missing if in_use else f"{missing}, and no version is in use")
     if not math.isfinite(ours.value):
         return Decision(False, f"{metric} of version {candidate.manifest.version} is {ours.value}, no number")
     if in_use is None:

@@ -53,18 +53,23 @@ def misfits(recipe: Recipe, model: Table, known: KnownData | None, own_files: bo
     yield from _promotion(recipe, model, known or KnownData())
 
 
-def headline(recipe: Recipe) -> Headline:
+def headline(recipe: Recipe, *, labelled: bool = True) -> Headline:
     """The figure that decides whether a version of this recipe is promoted: its own choice, or its family's.
 
-    `iwae` stands for the bound with as many samples as the recipe measures; a model that cannot sample is judged by
-    what it reconstructs.
+    `iwae` stands for the bound with as many samples as the recipe measures. A model that cannot sample is judged by
+    what it reconstructs, and so is a VAE without labels: the features that samples are compared by are those of a
+    probe, which is trained on labels.
+
+    Args:
+        recipe: Complete.
+        labelled: Whether its data have labels.
     """
     chosen = recipe.promote_on
     if chosen == "iwae":
         return Headline(f"iwae_{recipe.evaluate.get('iwae_samples', 50)}", direction(chosen))
     if chosen:
         return Headline(chosen, direction(chosen))
-    if recipe.model.get("prior") == "none":
+    if recipe.model.get("prior") == "none" or (recipe.family == "vae" and not labelled):
         return HEADLINE["inference"]
     return HEADLINE.get(recipe.family, HEADLINE["vae"])
 

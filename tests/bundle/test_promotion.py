@@ -53,10 +53,12 @@ def test_version_that_is_no_worse_is_promoted_and_the_reason_has_both_figures(
     assert all(word in decision.reason for word in (FID, f"{ours:g}", f"{theirs:g}", "version 1"))
 
 
-def test_version_without_a_figure_is_never_promoted(store: Store) -> None:
-    candidate, in_use = measured(store, None), measured(store, 1.0)
-    assert not decide(candidate, in_use, FID, "lower").promote
-    assert not decide(candidate, None, FID, "lower").promote
+def test_version_without_a_figure_replaces_nothing_but_may_be_the_first(store: Store) -> None:
+    candidate, in_use = measured(store, None), measured(store, 5.0)
+    replacing, first = decide(candidate, in_use, FID, "lower"), decide(candidate, None, FID, "lower")
+    assert (replacing.promote, first.promote) == (False, True)
+    assert FID in replacing.reason
+    assert "no version is in use" in first.reason
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

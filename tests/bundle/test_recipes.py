@@ -265,6 +265,12 @@ def test_headline_is_the_recipes_own_or_its_familys(
     assert headline(check_recipe(table(family, **changes))) == (metric, direction)
 
 
+def test_headline_without_labels_is_one_that_needs_no_probe() -> None:
+    assert headline(check_recipe(table("vae")), labelled=False) == ("psnr", "higher")
+    assert headline(check_recipe(table("vae", promote_on="elbo")), labelled=False) == ("elbo", "higher")
+    assert headline(check_recipe(table("gan")), labelled=False) == ("frechet_distance", "lower")
+
+
 @pytest.mark.parametrize(
     ("family", "promote_on"),
     [("gan", "elbo"), ("gan", "psnr"), ("vae", "parzen_log_likelihood"), ("vae", "label_agreement")],

@@ -23,7 +23,8 @@ def deliver(store: Store, database: Database, job: Job, published: Published) ->
     decision = Decision(False, "promotion was ordered to be manual")
     if job.promotion == "auto":
         try:
-            metric, direction = headline(check_table(Recipe, job.recipe, "recipe"))
+            labels = store.open(f"{published.name}@{published.version}").manifest.labels
+            metric, direction = headline(check_table(Recipe, job.recipe, "recipe"), labelled=labels is not None)
             decision = promote(store, published.name, published.version, metric, direction, by=job.id)
         except (BundleError, OSError) as error:
             _log.exception("%s@%d could not be promoted", published.name, published.version)

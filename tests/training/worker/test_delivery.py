@@ -39,13 +39,16 @@ def job(database: Database, promotion: str = "auto") -> Job:
     return Ledger(database).submit(order)[0]
 
 
-def published(store: Store, value: float) -> Published:
-    """The next version, with this headline figure."""
-    metric = Metric(name=HEADLINE, value=value, unit="", protocol="10 samples", split="test")
+def published(
+    store: Store, value: float, metric: str = HEADLINE, labels: tuple[str, ...] | None = ("cat", "dog")
+) -> Published:
+    """The next version, with this figure, from data with these labels."""
+    figure = Metric(name=metric, value=value, unit="", protocol="10 samples", split="test")
+    named = None if labels is None else [*labels]
     with store.stage("tiny") as staging:
         write_files(staging.path)
-        made = staging.publish(manifest(staging.path).model_copy(update={"metrics": [metric]}))
-    return Published(name="tiny", version=made.manifest.version, digest=made.digest, metrics={HEADLINE: value})
+        made = staging.publish(manifest(staging.path).model_copy(update={"metrics": [figure], "labels": named}))
+    return Published(name="tiny", version=made.manifest.version, digest=made.digest, metrics={metric: value})
 
 
 def in_use(store: Store) -> int | None:
@@ -58,6 +61,13 @@ def test_better_version_comes_into_use_and_a_worse_one_does_not(database: Databa
     assert in_use(store) == 2
     assert [result.version for result in results] == [1, 2, 3]
     assert HEADLINE in results[2].reason
+
+
+def test_versions_without_labels_are_compared_by_what_they_reconstruct(database: Database, store: Store) -> None:
+    values = (20.0, 21.0, 20.5)
+    results = [deliver(store, database, job(database), published(store, value, "psnr", None)) for value in values]
+    assert [result.promoted for result in results] == [True, True, False]
+    assert "psnr" in results[2].reason
 
 
 def test_delivery_that_is_repeated_changes_nothing(database: Database, store: Store) -> None:
