@@ -39,7 +39,7 @@ format: $(VENV)/.dev ## put the code into its one style
 bench: $(VENV)/.dev ## the service against other servers and bare onnxruntime, in one run (needs wrk)
 	$(BIN)/python -m benchmarks compare $(BENCH)
 
-containers: ## build, start, sample and stop the containers (needs a Docker engine)
+containers: ## build and start all of it, train over HTTP, kill its parts, check (needs a Docker engine)
 	scripts/containers.sh
 
 clean: ## remove environments and caches; runs/, models/ and data/ stay
