@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: compare servers, overload ours, or load it for long while clients leave."""
+"""`python -m benchmarks`: compare servers, overload ours, load it for long while clients leave, or kill it."""
 
 import argparse
 import signal
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import compare_command, overload, soak
+from benchmarks import chaos, compare_command, overload, soak
 from benchmarks.errors import BenchmarkError
 from benchmarks.running import Workspace
 from bundle.errors import BundleError
@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
         "--workspace", type=Path, default=Path("build/bench"), help="for environments, models, logs (%(default)s)"
     )
     commands = parser.add_subparsers(required=True)
-    for command in (compare_command, overload, soak):
+    for command in (compare_command, overload, soak, chaos):
         command.add(commands, shared)
     return parser
 

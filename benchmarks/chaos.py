@@ -33,9 +33,7 @@ _END_S = 420.0  # for all jobs to end once everything is let alone; the queue al
 _LAST_EVENTS_S = 60.0
 _LIVE = {"queued", "running", "cancelling"}
 _LEFT_S = 10.0
-_JOBS = (
-    "SELECT id, name, state, attempt, progress, result, failure, cancel_requested FROM genserve.jobs ORDER BY id"
-)
+_JOBS = "SELECT id, name, state, attempt, progress, result, failure, cancel_requested FROM genserve.jobs ORDER BY id"
 _EVENTS = "SELECT job, id, kind, data FROM genserve.events ORDER BY job, id"
 _QUEUE = "SELECT workflow_uuid, status FROM dbos.workflow_status WHERE status IN ('PENDING', 'ENQUEUED')"
 
@@ -154,9 +152,18 @@ class _Run:
             ("jobs by their end", ", ".join(f"{count} {state}" for state, count in sorted(states.items()))),
             ("executions of them, each with its fence", f"{executions}"),
             ("starts", starts),
-            ("requests answered; not answered, or by 5xx, and sent again", f"{answers.total() - unanswered}; {unanswered}"),
-            ("events told to watchers; connections they needed", f"{sum(len(one.told) for one in stories):,}; {connections}"),
-            ("looks at run folders; most processes in one, all but one waiting", f"{folders.samples:,}; {max(folders.most.values(), default=0)}"),
+            (
+                "requests answered; not answered, or by 5xx, and sent again",
+                f"{answers.total() - unanswered}; {unanswered}",
+            ),
+            (
+                "events told to watchers; connections they needed",
+                f"{sum(len(one.told) for one in stories):,}; {connections}",
+            ),
+            (
+                "looks at run folders; most processes in one, all but one waiting",
+                f"{folders.samples:,}; {max(folders.most.values(), default=0)}",
+            ),
         ]
 
     def _kill(self) -> None:

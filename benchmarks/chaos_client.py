@@ -68,9 +68,7 @@ class Api:
 
     def upload(self) -> str:
         """Send a data set of soft blobs; returns what an order calls it."""
-        answer = self.ask(
-            "POST", "/training/data", content=blobs(), headers={"content-type": "application/x-npz"}
-        )
+        answer = self.ask("POST", "/training/data", content=blobs(), headers={"content-type": "application/x-npz"})
         if answer.status_code != 201:
             raise BenchmarkError(f"the data set was refused: {answer.status_code} {answer.text[:300]}")
         return str(answer.json()["data"])

@@ -6,6 +6,7 @@ import os
 import pwd
 import secrets
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -106,6 +107,13 @@ def installed(port: int, password_file: Path) -> Iterator[Installation]:
         yield Installation(binaries, folder, port, password_file, user)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def _binaries() -> Path:

@@ -12,11 +12,10 @@ from pathlib import Path
 import psutil
 
 from benchmarks import chaos_plan as plan
-from benchmarks.chaos_database import Installation, installed
+from benchmarks.chaos_database import Installation, free_port, installed
 from benchmarks.chaos_folders import Folders
 from benchmarks.chaos_plan import Blow
 from benchmarks.chaos_processes import Kept, reap, send
-from benchmarks.processes import free_port
 
 _ROOT = Path(__file__).parents[1]
 _LAPSE_S = 6.0
@@ -45,9 +44,7 @@ class Scene:
         logs = folder / "logs"
         logs.mkdir()
         database = {"PATH": os.environ.get("PATH", ""), "TZ": "UTC"}
-        self.database = Kept(
-            "postgresql", installation.command, database, installation.folder, logs, installation.user
-        )
+        self.database = Kept("postgresql", installation.command, database, installation.folder, logs, installation.user)
         environment = _environment(folder, installation, self.port)
         self.service = Kept("service", [sys.executable, "-m", "service"], environment, folder, logs)
         self.workers = [
