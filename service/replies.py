@@ -4,6 +4,7 @@ from starlette.responses import Response
 
 WITHOUT_BODY = "genserve.head"  # in the scope of a request for the head alone, which is answered as GET
 
+
 class Answer(Response):
     """A whole body under a head that is bytes already: the usual way looks through each header of each answer.
 

@@ -73,7 +73,9 @@ class Settings(BaseSettings):
         default=4096, ge=1, description="images that may wait per graph; more are refused with 503"
     )
     hang_s: FiniteFloat = Field(
-        default=30.0, gt=0, description="seconds after which a run is given up and its runtime opened anew"
+        default=30.0,
+        gt=0,
+        description="seconds after which a hung run is given up and its runtime opened anew, or a hung worker replaced",
     )
     max_images: int = Field(default=1024, ge=1, description="images in one request")
     max_steps: int = Field(default=512, ge=2, description="frames in one interpolation")

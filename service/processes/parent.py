@@ -26,10 +26,12 @@ from service.processes.messages import Orders, Report
 from service.processes.signals import ending_signals
 from service.settings import Settings
 from service.team.gathering import Gathering, gather
+from service.team.pulse import Pulse
 
 _MOST_STARTS = 5  # in a row that may fail while nobody serves
 _FIRST_PAUSE_S = 0.25  # after a start that failed; doubled each time
 _LONGEST_PAUSE_S = 30.0
+_LOOK_S = 1.0  # between two looks at who still does something
 _MARGIN_S = 10.0  # that stopping may take over what the settings allow
 
 log = structlog.get_logger("service.workers")
@@ -68,6 +70,7 @@ class _Parent:
     async def run(self) -> None:
         """Keep all workers alive until `stop`."""
         keepers = [asyncio.create_task(self._keep(place)) for place in range(self._workers)]
+        keepers.append(asyncio.create_task(self._watch()))
         try:
             await asyncio.gather(*keepers)
         finally:
@@ -94,6 +97,17 @@ class _Parent:
             reason = await self._live(place)
             if reason is not None and not self._stopping.is_set():
                 await self._recover(reason)
+
+    async def _watch(self) -> None:
+        """Kill workers whose event loop hangs: they are replaced like those that die."""
+        pulse = Pulse(self._gathering.board)
+        while not self._stopping.is_set():
+            await self._or_stop(asyncio.sleep(_LOOK_S))
+            for pid, looks in pulse.look().items():
+                if looks * _LOOK_S >= self._settings.hang_s and not self._stopping.is_set():
+                    log.error("worker hangs and is killed", pid=pid, silent_s=looks * _LOOK_S)
+                    if pid in self._alive:
+                        self._alive[pid].kill()
 
     async def _live(self, place: int) -> str | None:
         """The life of one worker; returns why it never was ready, if it was not."""

@@ -115,10 +115,7 @@ class Server(uvicorn.Server):
     async def main_loop(self) -> None:
         """Every second renew the date of answers and what other workers see of this one, until the end is asked for."""
         while not self.should_exit:
-            await self.on_tick(0)
-            self._context.tell()
-            if (self._settings.workers or 1) > 1:
-                self._context.metrics.count()
+            await self._tick()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), 1.0)
 
@@ -126,11 +123,23 @@ class Server(uvicorn.Server):
         """See the class."""
         if self.servers and self._context.failure() is None:
             self._end_connections_with_their_answers()
-            await asyncio.sleep(self._settings.shutdown_grace_s)
+            await self._tick_for(self._settings.shutdown_grace_s)
         self._context.drain()
         await self._stop_listening()
         await self._wait_for_silent_clients()
         await super().shutdown(sockets)
+
+    async def _tick(self) -> None:
+        await self.on_tick(0)
+        self._context.tell()
+        if (self._settings.workers or 1) > 1:
+            self._context.metrics.count()
+
+    async def _tick_for(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            await self._tick()
+            await asyncio.sleep(min(1.0, left))
 
     def _when_opened(self, opened: asyncio.Task[Catalog]) -> None:
         if opened.cancelled():

@@ -15,6 +15,7 @@ import psutil
 
 from service.team.bells import cast_bells, has_rung, ring
 from service.team.board import Board, Note
+from service.team.pulse import Pulse
 from service.team.team import State, Team
 from service.watching import watch
 from tests.service.load import quiet_process
@@ -166,6 +167,32 @@ def test_service_is_not_ready_while_one_of_its_workers_hangs_and_is_when_that_on
             no_more.touch()  # nobody takes its place
             hung.kill()
             until(lambda: not why_not_ready(client))
+
+
+def test_worker_that_hangs_for_good_is_replaced(store: Path) -> None:
+    with quiet_process(store, GENSERVE_WORKERS="2", GENSERVE_HANG_S="3") as (running, url):
+        sound, hung = workers_of(running)
+        with client_of(url, sound) as client:
+            until(lambda: not why_not_ready(client))
+            hung.suspend()
+            until(lambda: hung.pid not in {worker.pid for worker in workers_of(running)})
+            until(lambda: len(workers_of(running)) == 2 and not why_not_ready(client))
+            assert sound.is_running()
+
+
+def test_pulse_counts_the_looks_at_which_a_note_stays_the_same() -> None:
+    board = Board(3)
+    pulse = Pulse(board)
+    board.write(0, note(pid=7, written=1))
+    board.write(1, note(pid=8, written=1))
+    board.write(2, note(pid=9, listening=False))
+    assert [pulse.look(), pulse.look()] == [{7: 0, 8: 0}, {7: 1, 8: 1}]
+    board.write(0, note(pid=7, written=2))
+    assert pulse.look() == {7: 0, 8: 2}
+    board.clear(1)
+    assert pulse.look() == {7: 1}
+    board.write(1, note(pid=10, written=1))  # who took its place begins anew
+    assert pulse.look() == {7: 2, 10: 0}
 
 
 def test_dead_worker_does_not_make_the_others_less_ready(store: Path) -> None:
