@@ -41,6 +41,8 @@ def _start_worker() -> None:
     _LOG.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "training", "--store", str(settings.store), "worker", "--while", str(os.getpid())]
     environment = os.environ | {"GENSERVE_DATABASE": settings.database, "GENSERVE_UPLOADS": str(settings.uploads)}
+    if settings.data:
+        environment["GENSERVE_DATA"] = str(settings.data)
     if settings.database_password_file:
         environment["GENSERVE_DATABASE_PASSWORD_FILE"] = str(settings.database_password_file)
     with _LOG.open("ab") as log:

@@ -155,7 +155,7 @@ class Context:
 
     def engine_state(self) -> EngineState:
         """What the metrics show of the engine."""
-        ready = self.ready()[0]
+        ready = self.all_ready()[0]
         catalog = self._opened()
         if catalog is None:
             return EngineState(ready, 0, 0, [], [])

@@ -27,11 +27,13 @@ from service.processes.signals import ending_signals
 from service.settings import Settings
 from service.team.gathering import Gathering, gather
 from service.team.pulse import Pulse
+from service.team.team import SILENCE_S
 
 _MOST_STARTS = 5  # in a row that may fail while nobody serves
 _FIRST_PAUSE_S = 0.25  # after a start that failed; doubled each time
 _LONGEST_PAUSE_S = 30.0
 _LOOK_S = 1.0  # between two looks at who still does something
+_LEAST_PATIENCE_S = 2 * SILENCE_S  # a busy worker may be late with its note
 _MARGIN_S = 10.0  # that stopping may take over what the settings allow
 
 log = structlog.get_logger("service.workers")
@@ -101,10 +103,11 @@ class _Parent:
     async def _watch(self) -> None:
         """Kill workers whose event loop hangs: they are replaced like those that die."""
         pulse = Pulse(self._gathering.board)
+        patience_s = max(self._settings.hang_s, _LEAST_PATIENCE_S)
         while not self._stopping.is_set():
             await self._or_stop(asyncio.sleep(_LOOK_S))
             for pid, looks in pulse.look().items():
-                if looks * _LOOK_S >= self._settings.hang_s and not self._stopping.is_set():
+                if looks * _LOOK_S >= patience_s and not self._stopping.is_set():
                     log.error("worker hangs and is killed", pid=pid, silent_s=looks * _LOOK_S)
                     if pid in self._alive:
                         self._alive[pid].kill()

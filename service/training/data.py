@@ -32,7 +32,7 @@ from service.training.data_pipe import Pace, Pipe
 
 T = TypeVar("T")
 
-AT_ONCE = 4  # uploads; each takes a thread for as long as it lasts
+AT_ONCE = 2  # uploads; each takes a thread for as long as it lasts, and 200 MB at worst
 _RETRY_S = 10.0
 _ERRORS: dict[UploadCode, type[ServiceError]] = {
     "too_large": UploadTooLargeError,

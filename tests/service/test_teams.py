@@ -170,7 +170,7 @@ def test_service_is_not_ready_while_one_of_its_workers_hangs_and_is_when_that_on
 
 
 def test_worker_that_hangs_for_good_is_replaced(store: Path) -> None:
-    with quiet_process(store, GENSERVE_WORKERS="2", GENSERVE_HANG_S="3") as (running, url):
+    with quiet_process(store, GENSERVE_WORKERS="2", GENSERVE_HANG_S="10") as (running, url):
         sound, hung = workers_of(running)
         with client_of(url, sound) as client:
             until(lambda: not why_not_ready(client))
