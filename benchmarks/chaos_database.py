@@ -56,7 +56,7 @@ class Installation:
         Raises:
             BenchmarkError: If psql fails.
         """
-        as_json = f"SELECT coalesce(json_agg(found), '[]') FROM ({query}) found"  # noqa: S608 (queries are our own)
+        as_json = f"SELECT coalesce(json_agg(found), '[]') FROM ({query}) found"
         where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", _USER, "-d", "postgres"]
         said = subprocess.run(
             [str(self.binaries / "psql"), "-X", "-A", "-t", *where, "-c", as_json],

@@ -35,7 +35,7 @@ class Folders:
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error, OSError):
                 if _CHILD in process.cmdline():
-                    for job, held in locks(Path(f"/proc/{process.pid}")):
+                    for job, held in folders(Path(f"/proc/{process.pid}")).items():
                         there[job] += 1
                         holding[job] += held
         self.samples += 1
@@ -43,17 +43,17 @@ class Folders:
         self.shared |= {job for job, count in holding.items() if count > 1}
 
 
-def locks(process: Path) -> list[tuple[str, bool]]:
-    """Run folders whose lock file a process has open, by job, and whether it holds the lock.
+def folders(process: Path) -> dict[str, bool]:
+    """Run folders in which a process has files open (its log, at least), by job, and whether it holds their lock.
 
     Args:
         process: Its folder in `/proc`.
     """
-    found = []
+    found: dict[str, bool] = {}
     for descriptor in (process / "fd").iterdir():
         with contextlib.suppress(OSError):
             path = Path(str(descriptor.readlink()).removesuffix(" (deleted)"))
-            if path.name == LOCK and path.parent.parent.name == "jobs":
-                held = "lock:" in (process / "fdinfo" / descriptor.name).read_text()
-                found.append((path.parent.name, held))
+            if path.parent.parent.name == "jobs":
+                held = path.name == LOCK and "lock:" in (process / "fdinfo" / descriptor.name).read_text()
+                found[path.parent.name] = found.get(path.parent.name, False) or held
     return found

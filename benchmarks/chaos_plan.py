@@ -28,11 +28,11 @@ KINDS = (
 _CALM_S = 5.0  # before the first blow
 _GAP_S = (2.0, 8.0)  # between two
 _LASTS_S = (1.0, 12.0)  # on both sides of the workers' lapse
-_ROUNDS = (4_000, 12_000, 30_000)  # seconds to most of a minute
+_ROUNDS = (3_000, 10_000, 20_000)  # seconds to most of a minute, to which start and export add a quarter
 _ENDLESS = 1_000_000
 _CANCEL_S = (4.0, 20.0)
 _RESUME_S = (1.0, 10.0)
-_ORDERED_IN = 0.75  # share of the time
+_ORDERED_IN = 0.9  # share of the time
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def blows(seed: int, seconds: float) -> Iterator[Blow]:
 
 
 def orders(seed: int, seconds: float, jobs: int) -> list[Order]:
-    """So many orders, spread over three quarters of the time.
+    """So many orders, spread over most of the time.
 
     Two of them are cancelled, one of these for good: it would go on for ever otherwise. The other one is long, so that
     it is not over before.

@@ -41,7 +41,7 @@ class Scene:
         self.port = free_port()
         self.struck: Counter[str] = Counter()
         self.folders = Folders()
-        logs = folder / "logs"
+        self.logs = logs = folder / "logs"
         logs.mkdir()
         database = {"PATH": os.environ.get("PATH", ""), "TZ": "UTC"}
         self.database = Kept("postgresql", installation.command, database, installation.folder, logs, installation.user)

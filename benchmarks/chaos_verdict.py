@@ -1,5 +1,6 @@
 """What has to be true at the end, and what was found not to be."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -211,5 +212,5 @@ def _rows(stories: Sequence[Story]) -> Iterator[str]:
 def _fences(stories: Sequence[Story]) -> Iterator[str]:
     for story in stories:
         found = fences(story.written)
-        if any(later <= earlier for earlier, later in zip(found, found[1:], strict=False)):
+        if any(later <= earlier for earlier, later in itertools.pairwise(found)):
             yield f"{story.order.name}: {found}"

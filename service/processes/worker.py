@@ -4,12 +4,13 @@ The parent writes `Orders` to its stdin and closes it to say that the service en
 closes it. On stdout the worker answers with a `Report`.
 """
 
+import contextlib
 import os
-import shutil
 import sys
 import threading
 import time
-from typing import TextIO
+from io import FileIO
+from pathlib import Path
 
 from service.app import create_app
 from service.catalog import Catalog
@@ -34,11 +35,11 @@ def main() -> int:
             _say(reports, Report(state="failed", reason=str(error)))
             return _CANNOT_START
     if os.getppid() != parent:  # it would have removed them
-        shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
+        _remove_counters(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
     return 0
 
 
-def _serve(orders: Orders, reports: TextIO) -> None:
+def _serve(orders: Orders, reports: FileIO) -> None:
     settings = orders.settings
     configure_logs(settings)
 
@@ -51,6 +52,16 @@ def _serve(orders: Orders, reports: TextIO) -> None:
     server = Server(app, settings, lambda: listen(settings, shared=True), announce, load_first=orders.load_first)
     threading.Thread(target=_obey, args=(server, orders.stopping_s), daemon=True).start()
     server.run_until_stopped()
+
+
+def _remove_counters(folder: Path) -> None:
+    """Those of the workers that have ended; the last of them takes the folder along."""
+    for file in folder.glob("*_*.db"):
+        pid = file.stem.rpartition("_")[2]
+        if pid == str(os.getpid()) or not Path("/proc", pid).exists():
+            file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # others still count in it
+        folder.rmdir()
 
 
 def _obey(server: Server, patience_s: float) -> None:
@@ -68,19 +79,16 @@ def _read_line() -> bytes:
     return line
 
 
-def _take_stdout() -> TextIO:
+def _take_stdout() -> FileIO:
     """Keep stdout for reports; what anything else prints goes to stderr."""
-    mine = os.fdopen(os.dup(_STDOUT), "w", encoding="utf-8")
+    mine = FileIO(os.dup(_STDOUT), "w")  # without a buffer, which would be flushed to a dead parent once more
     os.dup2(_STDERR, _STDOUT)
     return mine
 
 
-def _say(reports: TextIO, report: Report) -> None:
-    try:
-        reports.write(f"{report.model_dump_json()}\n")
-        reports.flush()
-    except BrokenPipeError:
-        return  # the parent has died; stdin says so too
+def _say(reports: FileIO, report: Report) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the parent has died; stdin says so too
+        reports.write(f"{report.model_dump_json()}\n".encode())
 
 
 if __name__ == "__main__":

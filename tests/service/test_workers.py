@@ -18,7 +18,7 @@ from service.engine.devices import Device
 from service.engine.plan import lane_count, worker_count
 from service.settings import Settings
 from tests.service.load import clients, quiet_process
-from tests.service.support import plain_environment, pngs_of, until
+from tests.service.support import plain_environment, pngs_of, process, until
 
 BODY = {"model": "gan", "n": 3, "seed": 7}
 
@@ -110,6 +110,24 @@ def test_workers_end_when_their_parent_is_killed(store: Path, tmp_path: Path) ->
         running.kill()
         until(lambda: all(map(_has_ended, workers.values())))
         assert list(tmp_path.glob("genserve-*")) == []
+
+
+def test_orphan_that_ends_later_than_the_others_still_counts_and_writes_its_last_lines(
+    store: Path, tmp_path: Path
+) -> None:
+    with process(store, GENSERVE_WORKERS="2", TMPDIR=str(tmp_path)) as (running, url):
+        first, last = workers_of(running).values()
+        httpx.post(f"{url}/sample", json=BODY)
+        last.suspend()
+        running.kill()
+        until(lambda: _has_ended(first))
+        last.resume()
+        until(lambda: _has_ended(last))
+        assert list(tmp_path.glob("genserve-*")) == []
+        assert running.stderr is not None
+        said = running.stderr.read()
+    assert "Traceback" not in said
+    assert "failed" not in said
 
 
 @pytest.mark.parametrize(
