@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, case, select, update
 
 from jobs import journal, orders, staff
 from jobs.clock import age, now
@@ -11,6 +11,7 @@ from jobs.model import FINAL, HELD, Failure, Job, Progress, Result, State
 from jobs.tables import jobs
 
 _PROGRESS_EVERY_S = 1.0  # events of progress; a job's own `progress` is always the latest
+_STARTS = 5  # in a row that got no further, after which a job takes no more workers with it
 
 
 def start(connection: Connection, job_id: str, attempt: int, instance: str, lapse_s: float, mark: str) -> Job | None:
@@ -25,7 +26,13 @@ def start(connection: Connection, job_id: str, attempt: int, instance: str, laps
     if job.state == "cancelling":
         orders.settle_cancelled(connection, job, mark)
         return None
-    started = {} if job.started_at is not None else {"started_at": now()}
+    step = job.progress.step if job.progress else 0
+    futile, reached = connection.execute(select(*jobs.c["starts", "reached"]).where(jobs.c.id == job_id)).one()
+    futile = 0 if step > reached else futile
+    if futile >= _STARTS:
+        _give_up(connection, job, mark)
+        return None
+    started = {"starts": futile + 1, "reached": step} | ({} if job.started_at is not None else {"started_at": now()})
     connection.execute(
         update(jobs)
         .where(jobs.c.id == job_id)
@@ -34,6 +41,17 @@ def start(connection: Connection, job_id: str, attempt: int, instance: str, laps
     data = {"state": "running", "attempt": attempt, "worker": instance, "fence": job.fence + 1}
     journal.append(connection, job_id, "state", data, mark)
     return orders.get(connection, job_id)
+
+
+def _give_up(connection: Connection, job: Job, mark: str) -> None:
+    failure = Failure(
+        code="crashed",
+        message=f"its worker was lost {_STARTS} times in a row without getting further; see the workers' logs "
+        "and the run's worker.log, then resume it",
+    ).model_dump(mode="json")
+    ended = {"state": "failed", "ended_at": now(), "failure": failure, "fence": jobs.c.fence + 1, "publishing": False}
+    connection.execute(update(jobs).where(jobs.c.id == job.id).values(ended))
+    journal.append(connection, job.id, "state", {"state": "failed", "attempt": job.attempt, "failure": failure}, mark)
 
 
 def progress(connection: Connection, job_id: str, fence: int, now_at: Progress, store_event: bool, mark: str) -> None:
@@ -82,7 +100,7 @@ def finish(
         "result": result and journal.storable(result.model_dump(mode="json")),
         "failure": failure and journal.storable(failure.model_dump(mode="json")),
     }
-    ended = update(jobs).where(jobs.c.id == job_id).values(state=state, ended_at=now(), **outcome)
+    ended = update(jobs).where(jobs.c.id == job_id).values(state=state, ended_at=now(), publishing=False, **outcome)
     attempt = connection.execute(ended.returning(jobs.c.attempt)).scalar_one()
     if outcome["result"]:
         journal.append(connection, job_id, "result", outcome["result"], f"{mark}-result")
@@ -90,12 +108,25 @@ def finish(
     journal.append(connection, job_id, "state", data | ({"failure": outcome["failure"]} if failure else {}), mark)
 
 
+def permit(connection: Connection, job_id: str, fence: int) -> Literal["run", "cancel"]:
+    """Grant the permission to publish, unless the job is to be cancelled; `orders.cancel` looks at it."""
+    if _hold(connection, job_id, fence) == "cancelling":
+        return "cancel"
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(publishing=True))
+    return "run"
+
+
 def release(connection: Connection, job_id: str, fence: int, mark: str) -> None:
-    """Give a job back, to be gone on with by any worker."""
+    """Give a job back, to be gone on with by any worker: an orderly end, which is none of the job's futile starts.
+
+    A permission to publish stays: the bundle may be there.
+    """
     if _locked(connection, job_id) and journal.written(connection, job_id, mark):
         return
     _hold(connection, job_id, fence)
     state, attempt = connection.execute(select(*jobs.c["state", "attempt"]).where(jobs.c.id == job_id)).one()
+    fewer = case((jobs.c.starts > 0, jobs.c.starts - 1), else_=0)
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(starts=fewer))
     staff.put_back(connection, job_id, state, attempt, mark)
 
 
@@ -105,9 +136,9 @@ def wanted(connection: Connection, job_id: str, fence: int) -> Literal["run", "c
     return "cancel" if _checked(job_id, fence, found and (found.fence, found.state)) == "cancelling" else "run"
 
 
-def _hold(connection: Connection, job_id: str, fence: int) -> None:
-    """Lock the job's row until the end of the transaction, if this execution is the one that counts."""
-    _checked(job_id, fence, _locked(connection, job_id))
+def _hold(connection: Connection, job_id: str, fence: int) -> str:
+    """Lock the job's row until the end of the transaction, if this execution is the one that counts; its state."""
+    return _checked(job_id, fence, _locked(connection, job_id))
 
 
 def _locked(connection: Connection, job_id: str) -> tuple[int, str] | None:

@@ -54,9 +54,21 @@ class Ledger:
         job_id = orders.new_id()
         return self._write(lambda connection: orders.submit(connection, new, job_id))
 
+    def seen(self, key: str, request_hash: str) -> Job | None:
+        """The job that was ordered with an idempotency key, None if there is none yet.
+
+        Args:
+            key: As in `NewJob`.
+            request_hash: As in `NewJob`; the order has to have come with it.
+
+        Raises:
+            IdempotencyError: If the key was seen before with another order.
+        """
+        return self._read(lambda connection: orders.seen(connection, key, request_hash))
+
     def get(self, job_id: str) -> Job:
-        """A job as it is now."""
-        return self._read(lambda connection: orders.get(connection, job_id))
+        """A job as it is now. One that is to be cancelled and whose worker is dead is cancelled by being looked at."""
+        return self._settled(self._read(lambda connection: orders.get(connection, job_id)))
 
     def list(
         self,
@@ -73,13 +85,14 @@ class Ledger:
             limit: At most so many.
             before: Id of the last job of the page before.
         """
-        return self._read(lambda connection: orders.find(connection, states, name, family, limit, before))
+        found = self._read(lambda connection: orders.find(connection, states, name, family, limit, before))
+        return [self._settled(job) for job in found]
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job: at once if no worker that is alive runs it, else it is `cancelling` until it has stopped.
 
         Raises:
-            JobStateError: If it is over.
+            JobStateError: If it is over, or is being published.
         """
         mark = _mark()
         return self._write(lambda connection: orders.cancel(connection, job_id, self._lapse_s, mark))
@@ -133,7 +146,8 @@ class Ledger:
 
         Returns:
             The job, now `running`, or None if it is not to be run: cancelled, over, or at another attempt. A job that
-            was to be cancelled when its worker died is cancelled by this.
+            was to be cancelled when its worker died is cancelled by this; one that lost five workers in a row without
+            getting further has `failed` by it.
 
         Raises:
             JobHeldError: If another worker runs it and is alive. It may die yet, so this is not an end: ask again.
@@ -185,6 +199,13 @@ class Ledger:
         mark = _mark()
         self._write(lambda connection: execution.finish(connection, job_id, fence, state, result, failure, mark))
 
+    def permit(self, job_id: str, fence: int) -> Literal["run", "cancel"]:
+        """Ask for permission to publish, which is granted by "run".
+
+        From then on, and with whoever takes the job over, it cannot be cancelled: its bundle may be in the store.
+        """
+        return self._write(lambda connection: execution.permit(connection, job_id, fence))
+
     def release(self, job_id: str, fence: int) -> None:
         """Put a running job back into the queue, same attempt, for whoever goes on from its checkpoint.
 
@@ -196,6 +217,14 @@ class Ledger:
     def wanted(self, job_id: str, fence: int) -> Literal["run", "cancel"]:
         """What is to become of a run."""
         return self._read(lambda connection: execution.wanted(connection, job_id, fence))
+
+    def held_by(self, instance: str) -> Jobs:
+        """Jobs that a worker runs as far as the ledger knows."""
+        return self._read(lambda connection: orders.held_by(connection, instance))
+
+    def present(self) -> set[str]:
+        """Workers that are neither gone nor buried, whether they beat or not."""
+        return self._read(staff.present)
 
     def register(self, worker: WorkerInfo) -> None:
         """Write a worker down, alive from now on. Its instance must be of this process alone."""
@@ -228,6 +257,12 @@ class Ledger:
     def leave(self, instance: str) -> None:
         """As `bury`, by the worker itself at its orderly end."""
         self.bury(instance)
+
+    def _settled(self, job: Job) -> Job:
+        if job.state != "cancelling":
+            return job
+        mark = _mark()
+        return self._write(lambda connection: orders.settle_orphan(connection, job.id, self._lapse_s, mark))
 
     def _happened(self, job_id: str, fence: int, kind: Literal["epoch", "log"], data: dict[str, Any]) -> None:
         mark = _mark()

@@ -72,6 +72,7 @@ class NewJob(_Record):
         promotion: Whether the worker moves the alias in use when the new version is better.
         device: The device that must run it; None is any.
         idempotency_key: An order with a key that was seen before is the job of that time.
+        request_hash: Of what was asked for, to tell orders with the same key apart; left out, the order itself does.
     """
 
     recipe: dict[str, Any]
@@ -79,6 +80,7 @@ class NewJob(_Record):
     promotion: Literal["auto", "manual"] = "auto"
     device: str | None = Field(default=None, max_length=64)
     idempotency_key: str | None = Field(default=None, min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")
+    request_hash: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
     @model_validator(mode="after")
     def _storable(self) -> Self:

@@ -9,6 +9,7 @@ import logging
 import os
 import random
 import selectors
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 CHANNEL = "genserve"
 _IDLE_S = 30.0  # after so long without a notice the connection is tried
 _PAUSE_S = (0.2, 5.0)  # between two tries to connect
+_STOP_S = 1.0  # for a callback under way to end; then, for a query to a server that hangs
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +91,7 @@ class Listener:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._wake: tuple[int, int] | None = None
+        self._connection: psycopg.Connection[Any] | None = None
 
     @property
     def active(self) -> bool:
@@ -99,21 +102,25 @@ class Listener:
         """Begin to listen, in the background."""
         if self._url is None or self._thread is not None:
             return
-        self._wake = os.pipe()
-        self._thread = threading.Thread(target=self._run, args=(self._url, self._wake[0]), name="notices", daemon=True)
+        self._wake, self._stop = os.pipe(), threading.Event()
+        arguments = (self._url, self._wake[0], self._stop)
+        self._thread = threading.Thread(target=self._run, args=arguments, name="notices", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Listen no more; a call under way is waited for."""
+        """Listen no more; a call under way is waited for, but not for ever, and no server is waited for."""
         if self._thread is None or self._wake is None:
             return
         self._stop.set()
         os.write(self._wake[1], b"x")
-        self._thread.join()
-        for end in self._wake:
-            os.close(end)
+        self._thread.join(_STOP_S)
+        if self._thread.is_alive():
+            self._cut_off()
+            self._thread.join(_STOP_S)
+        if not self._thread.is_alive():  # else it still reads from the pipe, and the number would soon be another's
+            for end in self._wake:
+                os.close(end)
         self._thread = self._wake = None
-        self._stop.clear()
 
     def __enter__(self) -> Self:
         self.start()
@@ -124,31 +131,40 @@ class Listener:
     ) -> None:
         self.stop()
 
-    def _run(self, url: str, wake: int) -> None:
+    def _cut_off(self) -> None:
+        import psycopg
+
+        connection = self._connection
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)  # wakes whoever waits for an answer
+
+    def _run(self, url: str, wake: int, stop: threading.Event) -> None:
         import psycopg  # only where there is PostgreSQL
 
         pause, known = _PAUSE_S[0], True
-        while not self._stop.is_set():
+        while not stop.is_set():
             try:
                 with psycopg.connect(
                     url, autocommit=True, connect_timeout=5, application_name="genserve-notices"
                 ) as connection:
+                    self._connection = connection
                     connection.execute(f"LISTEN {CHANNEL}")
                     pause, known = _PAUSE_S[0], True
                     self._tell(Notice(kind="missed"))
-                    self._listen(connection, wake)
+                    self._listen(connection, wake, stop)
             except (psycopg.Error, OSError) as error:
-                if known:  # once, not with every try
+                if known and not stop.is_set():  # once, not with every try
                     logger.warning("no notices from %s: %s", self._shown, type(error).__name__)
                 known = False
-                self._stop.wait(pause * random.uniform(0.5, 1.0))
+                stop.wait(pause * random.uniform(0.5, 1.0))
                 pause = min(_PAUSE_S[1], 2 * pause)
 
-    def _listen(self, connection: "psycopg.Connection[Any]", wake: int) -> None:
+    def _listen(self, connection: "psycopg.Connection[Any]", wake: int, stop: threading.Event) -> None:
         with selectors.DefaultSelector() as ready:
             ready.register(connection.fileno(), selectors.EVENT_READ)
             ready.register(wake, selectors.EVENT_READ)
-            while not self._stop.is_set():
+            while not stop.is_set():
                 if not ready.select(_IDLE_S):
                     connection.execute("SELECT 1")
                 for notice in connection.notifies(timeout=0):

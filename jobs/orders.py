@@ -13,7 +13,7 @@ from sqlalchemy.engine import RowMapping
 from jobs import journal, staff
 from jobs.clock import now
 from jobs.errors import IdempotencyError, JobNotFoundError, JobStateError
-from jobs.model import FINAL, Job, NewJob, State
+from jobs.model import FINAL, HELD, Job, NewJob, State
 from jobs.tables import jobs
 
 _COLUMNS = [column for column in jobs.c if column.name in Job.model_fields]
@@ -37,6 +37,16 @@ def submit(connection: Connection, new: NewJob, job_id: str) -> tuple[Job, bool]
             return same, same.id == job_id
     journal.append(connection, job_id, "state", {"state": "queued", "attempt": 1}, mark=f"submit-{job_id}")
     return get(connection, job_id), True
+
+
+def seen(connection: Connection, key: str, request_hash: str) -> Job | None:
+    """The job of an order with this key, if there is one.
+
+    Raises:
+        IdempotencyError: If something else was asked for with it.
+    """
+    known = connection.execute(select(jobs.c.id).where(jobs.c.idempotency_key == key)).first()
+    return None if known is None else _same(connection, key, request_hash)
 
 
 def get(connection: Connection, job_id: str) -> Job:
@@ -77,6 +87,12 @@ def waiting(connection: Connection) -> list[Job]:
     return [job_of(one) for one in found]
 
 
+def held_by(connection: Connection, instance: str) -> list[Job]:
+    """Jobs that a worker runs."""
+    query = select(*_COLUMNS, jobs.c.holder).where(jobs.c.holder == instance, jobs.c.state.in_(HELD))
+    return [job_of(one) for one in connection.execute(query).mappings()]
+
+
 def cancel(connection: Connection, job_id: str, lapse_s: float, mark: str) -> Job:
     """Ask for the end of a job; one that nobody alive runs is over at once."""
     job = get_locked(connection, job_id)
@@ -84,12 +100,22 @@ def cancel(connection: Connection, job_id: str, lapse_s: float, mark: str) -> Jo
         return job
     if job.state in FINAL:
         raise JobStateError(f"job {job_id} is {job.state}; only a job that is queued or running can be cancelled")
+    if connection.execute(select(jobs.c.publishing).where(jobs.c.id == job_id)).scalar_one():
+        raise JobStateError(f"job {job_id} is being published; it cannot be cancelled any more, wait for its end")
     if job.state == "queued" or not staff.is_alive(connection, job.worker, lapse_s):
         return settle_cancelled(connection, job, mark)
     if job.state == "running":
         connection.execute(update(jobs).where(jobs.c.id == job_id).values(state="cancelling", cancel_requested=True))
         journal.append(connection, job_id, "state", {"state": "cancelling", "attempt": job.attempt}, mark)
     return get(connection, job_id)
+
+
+def settle_orphan(connection: Connection, job_id: str, lapse_s: float, mark: str) -> Job:
+    """End a job that is to be cancelled, if its worker is dead: where no other worker is, nobody else would."""
+    job = get_locked(connection, job_id)
+    if job.state == "cancelling" and not staff.is_alive(connection, job.worker, lapse_s):
+        return settle_cancelled(connection, job, mark)
+    return job
 
 
 def settle_cancelled(connection: Connection, job: Job, mark: str) -> Job:
@@ -111,7 +137,7 @@ def resume(connection: Connection, job_id: str, mark: str) -> Job:
     if job.state not in ("cancelled", "failed"):
         raise JobStateError(f"job {job_id} is {job.state}; only a job that was cancelled or failed can be resumed")
     fresh = dict.fromkeys(("started_at", "ended_at", "holder", "failure", "result"))
-    counted = {"attempt": jobs.c.attempt + 1, "fence": jobs.c.fence + 1}
+    counted = {"attempt": jobs.c.attempt + 1, "fence": jobs.c.fence + 1, "starts": 0, "publishing": False}
     connection.execute(
         update(jobs).where(jobs.c.id == job_id).values(state="queued", cancel_requested=False, **counted, **fresh)
     )
@@ -160,5 +186,7 @@ def _same(connection: Connection, key: str, order: str) -> Job:
 
 
 def _order_hash(new: NewJob) -> str:
-    order = new.model_dump(mode="json", exclude={"idempotency_key"})
+    if new.request_hash is not None:
+        return new.request_hash
+    order = new.model_dump(mode="json", exclude={"idempotency_key", "request_hash"})
     return hashlib.sha256(json.dumps(order, sort_keys=True).encode()).hexdigest()

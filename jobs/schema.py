@@ -2,14 +2,25 @@
 
 from collections.abc import Callable
 
-from sqlalchemy import Connection, func, insert, inspect, select, update
+from sqlalchemy import Connection, func, insert, inspect, select, text, update
 from sqlalchemy.schema import CreateSchema
 
 from jobs.errors import SchemaError
 from jobs.tables import SCHEMA, VERSION, metadata, schema_version
 
+
+def _permission_and_starts(connection: Connection) -> None:
+    table = f"{SCHEMA}.jobs" if connection.dialect.name == "postgresql" else "jobs"
+    for column in (
+        "publishing BOOLEAN NOT NULL DEFAULT false",
+        "starts INTEGER NOT NULL DEFAULT 0",
+        "reached INTEGER NOT NULL DEFAULT 0",
+    ):
+        connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {column}"))
+
+
 # MIGRATIONS[n] takes tables of version n to n + 1, in the transaction of `prepare`.
-MIGRATIONS: dict[int, Callable[[Connection], None]] = {}
+MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _permission_and_starts}
 
 _LOCK = 0x67656E7365727665  # "genserve"; any number that nobody else locks in this database
 

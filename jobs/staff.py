@@ -30,6 +30,11 @@ def is_alive(connection: Connection, instance: str | None, lapse_s: float) -> bo
     return instance is not None and connection.execute(query).scalar_one() > 0
 
 
+def present(connection: Connection) -> set[str]:
+    """Workers that are neither gone nor buried."""
+    return set(connection.execute(select(workers.c.instance).where(workers.c.gone_at.is_(None))).scalars())
+
+
 def register(connection: Connection, info: WorkerInfo) -> None:
     """Write a worker down; one that is known already starts anew. Those long gone are forgotten."""
     given = info.model_dump(include={"name", "host", "pid", "device"})

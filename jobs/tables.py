@@ -13,12 +13,13 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 from jobs.clock import Moment
 
 SCHEMA = "genserve"
-VERSION = 1  # of the tables; raise it with every change, and say in `schema.MIGRATIONS` how to get there
+VERSION = 2  # of the tables; raise it with every change, and say in `schema.MIGRATIONS` how to get there
 
 _JSON = JSON(none_as_null=True)  # and not JSONB, which sorts a recipe's keys
 
@@ -55,6 +56,9 @@ jobs = Table(
     Column("result", _JSON),
     Column("failure", _JSON),
     Column("cancel_requested", Boolean, nullable=False),
+    Column("publishing", Boolean, nullable=False, server_default=false()),  # its bundle may be in the store already
+    Column("starts", Integer, nullable=False, server_default="0"),  # of the attempt, without getting beyond `reached`
+    Column("reached", Integer, nullable=False, server_default="0"),  # step at the last start
     Column("last_event", BigInteger, nullable=False),
     Index("jobs_by_state", "state", "id"),
     Index("jobs_by_holder", "holder"),

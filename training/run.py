@@ -43,6 +43,7 @@ class Hooks:
         ready: Called when all is exported and measured, right before publication; an error from it prevents that.
         checkpoint_s: Seconds between checkpoints, instead of the recipe's.
         device: Where the networks are trained; they are exported and measured on the CPU.
+        own_files: As for `load_dataset`.
     """
 
     folder: str | None = None
@@ -51,6 +52,7 @@ class Hooks:
     ready: Callable[[], None] = lambda: None
     checkpoint_s: float | None = None
     device: str = "cpu"
+    own_files: bool = True
 
 
 _NOTHING = Hooks()
@@ -76,7 +78,7 @@ def train(
         TrainingError: In any of its forms.
     """
     check_tracking()
-    dataset = load_dataset(recipe.data)
+    dataset = load_dataset(recipe.data, own_files=hooks.own_files)
     recipe, settings = _with_settings(recipe)
     family = build_family(Context(recipe, dataset.train.shape, dataset.label_names))
     return _run(family, dataset, settings, runs, hooks.folder or recipe.name, store, stop, restart, hooks)
@@ -108,7 +110,7 @@ def infer(
     check_tracking()
     parent = store.open(name)
     parent.verify()
-    dataset = load_dataset(recipe.data)
+    dataset = load_dataset(recipe.data, own_files=hooks.own_files)
     recipe, settings = _with_settings(recipe)
     family = build_family(Context(recipe, dataset.train.shape, None))
     assert isinstance(family, Inference)

@@ -168,7 +168,7 @@ class Recipe(Table):
     promote_on: Promotable | None = Field(
         default=None,
         exclude_if=lambda value: value is None,  # recipes from before promotion keep their bytes
-        description="figure that a new version must be no worse by to be promoted; left out: the headline of its family",
+        description="figure by which a new version must be no worse to be promoted; left out: its family's headline",
     )
 
 

@@ -12,10 +12,11 @@ from bundle.durable import flush
 from bundle.uploads.errors import UploadError
 from bundle.uploads.limits import Patience, UploadLimits, Wanted
 from bundle.uploads.normalise import normalise
-from bundle.uploads.places import LOCK, check_disk, disk_may_be_full, hold, locked, make_incoming
+from bundle.uploads.places import BODY, LOCK, check_disk, disk_may_be_full, hold, locked, make_incoming
 from bundle.uploads.record import IMAGES, RECORD, Upload
 
-_BODY, _MADE = "body", "set"
+_MADE = "set"
+_LOOK_BYTES = 8_000_000  # that are written between two looks at what is left
 
 
 class Incoming:
@@ -26,12 +27,23 @@ class Incoming:
         limits: Of one upload.
         patience: Ends `write` and `finish`.
         publish: Moves a folder with a complete set into place.
+        check_room: Refuses so many bytes more where there is no room for them.
+        declared: Bytes that its sender says it has, 0 where it does not say.
     """
 
     def __init__(
-        self, root: Path, limits: UploadLimits, patience: Patience, publish: Callable[[Path, Upload], Upload]
+        self,
+        root: Path,
+        limits: UploadLimits,
+        patience: Patience,
+        publish: Callable[[Path, Upload], Upload],
+        check_room: Callable[[int], None],
+        declared: int,
     ) -> None:
         self._received = 0
+        self._looked = 0
+        self._check_room = check_room
+        self._declared = declared
         self._patience = patience
         self._root = root
         self._limits = limits
@@ -44,8 +56,8 @@ class Incoming:
                 self._folder = make_incoming(self._root)
                 opening.callback(shutil.rmtree, self._folder, ignore_errors=True)
                 opening.enter_context(hold(self._folder / LOCK))
-            check_disk(self._root, self._limits, 0)
-            self._body = opening.enter_context((self._folder / _BODY).open("wb"))
+            self._check_room(self._declared)
+            self._body = opening.enter_context((self._folder / BODY).open("wb"))
             self._closing = opening.pop_all()
         return self
 
@@ -70,6 +82,10 @@ class Incoming:
             )
         with disk_may_be_full():
             self._body.write(chunk)
+            if self._received - self._looked >= _LOOK_BYTES:
+                self._looked = self._received
+                self._body.flush()
+                self._check_room(0)
 
     def finish(self, wanted: Wanted) -> Upload:
         """Judge what has arrived, and keep it.
@@ -82,7 +98,7 @@ class Incoming:
             made = self._folder / _MADE
             made.mkdir()
             upload = normalise(
-                self._folder / _BODY,
+                self._folder / BODY,
                 made / IMAGES,
                 wanted,
                 self._limits,

@@ -13,7 +13,7 @@ from bundle.durable import make_folder
 from bundle.uploads.errors import UploadError
 from bundle.uploads.limits import UploadLimits
 
-INCOMING, LOCK = ".incoming", ".lock"
+INCOMING, LOCK, BODY = ".incoming", ".lock", "body"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -23,6 +23,15 @@ def make_incoming(root: Path) -> Path:
     folder = root / INCOMING / uuid.uuid4().hex
     folder.mkdir()
     return folder
+
+
+def incoming_bytes(root: Path) -> int:
+    """Bytes that have arrived of all uploads under way, by whichever process."""
+    found = 0
+    for folder in folders(root / INCOMING):
+        with contextlib.suppress(OSError):  # gone meanwhile, or a set that is being removed
+            found += (folder / BODY).stat().st_size
+    return found
 
 
 def folders(root: Path) -> list[Path]:

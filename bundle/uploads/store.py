@@ -20,7 +20,7 @@ from bundle.hashing import SHA256
 from bundle.uploads.errors import UploadError
 from bundle.uploads.incoming import Incoming
 from bundle.uploads.limits import Patience, UploadLimits, Wanted
-from bundle.uploads.places import INCOMING, LOCK, folders, hold, locked, make_incoming
+from bundle.uploads.places import INCOMING, LOCK, check_disk, folders, hold, incoming_bytes, locked, make_incoming
 from bundle.uploads.record import Upload, find_upload, folder_of
 
 
@@ -54,7 +54,11 @@ class UploadStore:
         self._in_use = in_use
 
     def receive(
-        self, chunks: Iterable[bytes], wanted: Wanted | None = None, left: threading.Event | None = None
+        self,
+        chunks: Iterable[bytes],
+        wanted: Wanted | None = None,
+        left: threading.Event | None = None,
+        declared: int = 0,
     ) -> Upload:
         """A set from the bytes of a zip or an `.npz`.
 
@@ -62,13 +66,14 @@ class UploadStore:
             chunks: The bytes, as they arrive.
             wanted: What the sender asks for.
             left: Another thread sets it to end the work.
+            declared: Bytes that the sender says will come; 0 if it does not say.
 
         Raises:
             UploadError: Why it is refused. Nothing of it stays on the disk.
         """
         self.sweep()
         patience = Patience(self.limits.work_s, left or threading.Event())
-        with Incoming(self.root, self.limits, patience, self._publish) as incoming:
+        with Incoming(self.root, self.limits, patience, self._publish, self._check_room, declared) as incoming:
             for chunk in chunks:
                 incoming.write(chunk)
             return incoming.finish(wanted or Wanted())
@@ -108,11 +113,13 @@ class UploadStore:
             UploadError: "unknown", or "in_use" by a live job.
         """
         folder = folder_of(self.root, upload)
+        if not folder.is_dir():
+            find_upload(self.root, upload)
+        if upload in self._in_use():  # it may take its time, so others are not locked out meanwhile
+            raise UploadError("in_use", f"upload {upload} is used by a job that has not ended; cancel it first")
         with locked(self.root):
             if not folder.is_dir():
                 find_upload(self.root, upload)
-            if upload in self._in_use():
-                raise UploadError("in_use", f"upload {upload} is used by a job that has not ended; cancel it first")
             self._remove(folder)
 
     def sweep(self) -> None:
@@ -133,17 +140,23 @@ class UploadStore:
                 return found
             if place.exists():  # damaged: what has arrived is whole
                 self._remove(place)
-            self._make_room(upload.bytes)
+            for path in self._to_evict(upload.bytes, sets=1):
+                self._remove(path)
             folder.rename(place)
             flush(self.root)
             return upload
 
-    def _make_room(self, wanted: int) -> None:
+    def _check_room(self, wanted: int) -> None:
+        """Refuse an upload that leaves the disk too full, or that no eviction could make room for when it is whole."""
+        check_disk(self.root, self.limits, wanted)
+        self._to_evict(wanted + incoming_bytes(self.root), sets=0)
+
+    def _to_evict(self, wanted: int, sets: int) -> Sequence[Path]:
         kept = sorted(self._kept(), key=lambda each: each.used)
         excess = sum(each.bytes for each in kept) + wanted - self.limits.quota_bytes
-        surplus = len(kept) + 1 - self.limits.sets
+        surplus = len(kept) + sets - self.limits.sets
         if excess <= 0 and surplus <= 0:
-            return
+            return []
         safe = self._in_use()
         stale = time.time() - self.limits.fresh_s
         chosen = []
@@ -154,12 +167,11 @@ class UploadStore:
         if excess > 0 or surplus > 0:  # then nothing is evicted in vain
             raise UploadError(
                 "full",
-                f"the set has {wanted} bytes, and the quota of {self.limits.quota_bytes} bytes and {self.limits.sets} "
-                f"sets is taken by those that jobs use or that are younger than {self.limits.fresh_s:g} s; "
-                "delete some, or wait",
+                f"{wanted} bytes want to be kept, and the quota of {self.limits.quota_bytes} bytes and "
+                f"{self.limits.sets} sets is taken by those that jobs use or that are younger than "
+                f"{self.limits.fresh_s:g} s; delete some, or wait",
             )
-        for path in chosen:
-            self._remove(path)
+        return chosen
 
     def _kept(self) -> Sequence[_Kept]:
         found = []

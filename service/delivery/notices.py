@@ -7,6 +7,7 @@ import structlog
 
 from jobs.errors import DatabaseError
 from jobs.notify import Listener, Notice, announce_published
+from service.errors import DatabaseUnavailableError
 from service.settings import Settings
 from service.training.desk import Desk
 
@@ -59,9 +60,9 @@ async def announce(desk: Desk, name: str, version: int | None) -> None:
     if version is None or not _can_tell(desk.settings):
         return
     try:
-        telling = desk.run(lambda: announce_published(desk.ledger().database, name, version))
+        telling = desk.ask(lambda ledger: announce_published(ledger.database, name, version))
         await asyncio.wait_for(telling, _PATIENCE_S)
-    except (DatabaseError, TimeoutError) as error:
+    except (DatabaseUnavailableError, TimeoutError) as error:
         reason = str(error) or f"the database has not answered for {_PATIENCE_S:g} s"
         _log.warning("change of an alias could not be announced", model=name, reason=reason)
 

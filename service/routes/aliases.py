@@ -18,9 +18,10 @@ from service.delivery.changes import Edited, change
 from service.delivery.describing import ALIAS, CHANGED, ROLLBACK, operation
 from service.delivery.schemas import AliasesAnswer, AliasRequest, RollbackRequest
 from service.endpoint import deadline_of, validate
-from service.errors import InvalidRequestError, UnknownModelError, UnsupportedMediaTypeError
+from service.errors import UnknownModelError, UnsupportedMediaTypeError
 from service.formats.negotiation import JSON
 from service.openapi import plain
+from service.sites import refuse_other_sites
 from service.trace import trace_of
 
 router = APIRouter()
@@ -77,8 +78,7 @@ async def roll_back_alias(request: Request, name: str, alias: str) -> Response:
 
 async def _change(request: Request, name: str, alias: str, edit: Callable[[Editor], Edited]) -> Response:
     context: Context = request.app.state.context
-    if trace_of(request.scope).headers.get(b"sec-fetch-site") == b"cross-site":
-        raise InvalidRequestError("a page of another site asked for it (Sec-Fetch-Site); aliases are not for those")
+    refuse_other_sites(request)
     delivered = await change(context, name, alias, edit, _patience(request, context))
     edited = delivered.edited
     return _json(

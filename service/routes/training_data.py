@@ -42,7 +42,7 @@ _TROUBLE = "overloaded: too many uploads at once; stopping; database_unavailable
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     context: Context = app.state.context
-    desk = app.state.data = DataDesk(context.settings, lambda: named_by(context.desk.ledger()))
+    desk = app.state.data = DataDesk(context.settings, lambda: context.desk.ask_now(named_by))
     try:
         yield
     finally:
@@ -129,7 +129,7 @@ async def send(request: Request) -> Response:
     wanted = _wanted(request)
     unwrap = _unwrapping(request)
     headers = trace_of(request.scope).headers
-    desk.check_length(headers.get(b"content-length", b"").decode("latin-1"))
+    declared = desk.check_length(headers.get(b"content-length", b"").decode("latin-1"))
     async with Supervision(request, None) as supervision:
 
         async def chunks() -> AsyncIterator[bytes]:
@@ -137,7 +137,7 @@ async def send(request: Request) -> Response:
                 yield chunk
             supervision.body_was_read()
 
-        upload = await desk.receive(chunks(), wanted, unwrap)
+        upload = await desk.receive(chunks(), wanted, unwrap, declared)
     return _json(show_upload(upload), 201, {"location": f"{DATA}/{upload.id}"})
 
 
@@ -180,7 +180,12 @@ async def show(request: Request, upload_id: UploadId) -> Response:
         204,
         "It is gone",
         None,
-        {404: f"unknown_data; {_OFF}", 409: "data_in_use: by a job that has not ended", 503: _TROUBLE},
+        {
+            404: f"unknown_data; {_OFF}",
+            409: "data_in_use: by a job that has not ended",
+            422: "invalid_request: the query, or a page of another site asked for it",
+            503: _TROUBLE,
+        },
     ),
 )
 async def remove(request: Request, upload_id: UploadId) -> Response:

@@ -10,12 +10,12 @@ import orjson
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
-from jobs.model import Event
+from jobs.model import Event, Job
 from service.context import Context
 from service.errors import InvalidRequestError, UnknownJobError
 from service.formats.negotiation import JSON, negotiate
 from service.training.answers import JOBS, JobAnswer, JobsAnswer, event_data, job_path, show_job, summary
-from service.training.bodies import JOB, ListQuery, WatchQuery
+from service.training.bodies import JOB, JobRequest, ListQuery, WatchQuery
 from service.training.describing import (
     DATABASE,
     LIST_EXTRA,
@@ -28,7 +28,7 @@ from service.training.describing import (
     answer,
     operation,
 )
-from service.training.orders import check_data, order
+from service.training.orders import check_data, hash_of, order
 from service.training.reading import (
     context_of,
     desk_of,
@@ -68,13 +68,16 @@ JobId = Annotated[str, Path(alias="id", pattern=JOB, description="of the job")]
 async def submit(request: Request) -> Response:
     """Take an order. It waits until a worker takes it: `python -m training worker`.
 
-    The recipe is checked as a whole now. With `Idempotency-Key`, an order that is sent again is the same job.
+    The recipe is checked as a whole now. With `Idempotency-Key`, an order that is sent again is the same job, also when
+    it could not be ordered any more.
     """
     context = context_of(request)
     key = read_key(request)
     body = await read_order(request, context)
-    new = await context.desk.run(lambda: order(body, key, context.settings))
-    job, _ = await context.desk.ask(lambda ledger: ledger.submit(new))
+    job = await _seen(context, body, key)
+    if job is None:
+        new = await context.desk.run(lambda: order(body, key, context.settings))
+        job = (await context.desk.ask(lambda ledger: ledger.submit(new)))[0]
     return _json(show_job(job), 202, {"location": job_path(job.id)})
 
 
@@ -208,6 +211,13 @@ async def _pieces(context: Context, job_id: str, q: WatchQuery) -> AsyncGenerato
             else:
                 for event in events:
                     yield event_bytes(event.id, event.kind, event_data(event) | await _inline(context, event))
+
+
+async def _seen(context: Context, body: JobRequest, key: str | None) -> Job | None:
+    if key is None:
+        return None
+    request_hash = hash_of(body)
+    return await context.desk.ask(lambda ledger: ledger.seen(key, request_hash))
 
 
 async def _inline(context: Context, event: Event) -> dict[str, Any]:

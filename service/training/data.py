@@ -2,9 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 from starlette.requests import ClientDisconnect
@@ -29,11 +28,13 @@ from service.errors import (
 )
 from service.settings import Settings
 from service.training.data_pipe import Pace, Pipe
+from service.training.threads import Threads
 
 T = TypeVar("T")
 
 AT_ONCE = 2  # uploads; each takes a thread for as long as it lasts, and 200 MB at worst
 _RETRY_S = 10.0
+_CLOSE_S = 2.0  # for what is under way to tidy up; the next upload sweeps up what did not
 _ERRORS: dict[UploadCode, type[ServiceError]] = {
     "too_large": UploadTooLargeError,
     "format": UploadFormatError,
@@ -68,30 +69,36 @@ class DataDesk:
         )
         self.pace = pace or Pace()
         self._store = UploadStore(settings.uploads, self.limits, in_use)
-        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="genserve-uploads")
-        self._others = ThreadPoolExecutor(
-            1, thread_name_prefix="genserve-data"
-        )  # short calls need not wait for long ones
-        self._under_way: dict[threading.Event, Pipe] = {}
+        self._pool = Threads(AT_ONCE, "genserve-uploads")
+        self._reading = Threads(1, "genserve-data")  # short calls need not wait for long ones
+        self._deleting = Threads(1, "genserve-data-delete")  # nor for a database
+        self._under_way: dict[threading.Event, tuple[Pipe, Future[Upload]]] = {}
 
     @property
     def most_bytes(self) -> int:
         """Of a body: a form is a little longer than its file."""
         return self.limits.body_bytes + (1 << 16)
 
-    def check_length(self, declared: str) -> None:
+    def check_length(self, declared: str) -> int:
         """Refuse a body by its Content-Length, before any of it is read.
+
+        Returns:
+            The length; 0 if none was declared.
 
         Raises:
             UploadTooLargeError: If it is too long.
         """
-        if declared.isdigit() and int(declared[:20]) > self.most_bytes:
-            raise UploadTooLargeError(
-                f"the upload has {declared[:20]} bytes; at most {self.limits.body_bytes} are taken"
-            )
+        size = int(declared[:20]) if declared.isdigit() else 0
+        if size > self.most_bytes:
+            raise UploadTooLargeError(f"the upload has {size} bytes; at most {self.limits.body_bytes} are taken")
+        return size
 
     async def receive(
-        self, chunks: AsyncIterator[bytes], wanted: Wanted, unwrap: Callable[[Iterable[bytes]], Iterable[bytes]]
+        self,
+        chunks: AsyncIterator[bytes],
+        wanted: Wanted,
+        unwrap: Callable[[Iterable[bytes]], Iterable[bytes]],
+        declared: int = 0,
     ) -> Upload:
         """Take an upload. If the caller is cancelled, so is the upload; nothing of it stays.
 
@@ -99,6 +106,7 @@ class DataDesk:
             chunks: The body.
             wanted: What the sender asks for.
             unwrap: From the body to the archive, on the thread.
+            declared: Content-Length; 0 if there is none.
 
         Raises:
             OverloadedError: If too many are under way.
@@ -108,8 +116,9 @@ class DataDesk:
         if len(self._under_way) >= AT_ONCE:
             raise OverloadedError(f"{AT_ONCE} uploads are under way; try again", retry_after_s=_RETRY_S)
         left, pipe = threading.Event(), Pipe()
-        self._under_way[left] = pipe
-        work = self._start(self._pool, lambda: self._store.receive(unwrap(pipe), wanted, left))
+        begun = self._pool.submit(lambda: self._store.receive(unwrap(pipe), wanted, left, declared))
+        self._under_way[left] = pipe, begun
+        work = asyncio.wrap_future(begun)
 
         def done(work: "asyncio.Future[Upload]") -> None:
             del self._under_way[left]
@@ -134,7 +143,7 @@ class DataDesk:
 
     async def list(self) -> Sequence[Upload]:
         """All sets, the newest first."""
-        return await self._short(self._store.list)
+        return await _translated(self._reading.run(self._store.list))
 
     async def find(self, upload: str) -> Upload:
         """One set.
@@ -143,7 +152,7 @@ class DataDesk:
             UnknownDataError: If there is none of that id.
             DataDamagedError: If it cannot be read.
         """
-        return await self._short(lambda: self._store.find(upload))
+        return await _translated(self._reading.run(lambda: self._store.find(upload)))
 
     async def delete(self, upload: str) -> None:
         """Remove a set.
@@ -153,20 +162,16 @@ class DataDesk:
             DataInUseError: If a live job names it.
             DatabaseUnavailableError: If nobody can tell.
         """
-        await self._short(lambda: self._store.delete(upload))
+        await _translated(self._deleting.run(lambda: self._store.delete(upload)))
 
     def close(self) -> None:
-        """Give up what is under way, and wait until nothing of it is left."""
-        for left, pipe in tuple(self._under_way.items()):
+        """Give up what is under way, and wait until nothing of it is left, but not for a database that hangs."""
+        under_way = tuple(self._under_way.items())
+        for left, (pipe, _) in under_way:
             _give_up(left, pipe)
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._others.shutdown(wait=True, cancel_futures=True)
-
-    async def _short(self, work: Callable[[], T]) -> T:
-        return await _translated(self._start(self._others, work))
-
-    def _start(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> "asyncio.Future[T]":
-        return asyncio.get_running_loop().run_in_executor(pool, copy_context().run, work)
+        for threads in (self._pool, self._reading, self._deleting):
+            threads.close()
+        wait([begun for _, (_, begun) in under_way], _CLOSE_S)
 
 
 def _give_up(left: threading.Event, pipe: Pipe) -> None:
@@ -174,7 +179,7 @@ def _give_up(left: threading.Event, pipe: Pipe) -> None:
     pipe.fail(UploadError("left", "nobody waits for the upload any more"))
 
 
-async def _translated(work: "asyncio.Future[T]") -> T:
+async def _translated(work: Awaitable[T]) -> T:
     try:
         return await work
     except UploadError as error:

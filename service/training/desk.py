@@ -1,4 +1,4 @@
-"""The way to the ledger of jobs: its calls block, so they run on a few threads of their own."""
+"""The way to the ledger of jobs: its calls block, so they run on a few threads of their own; file work has others."""
 
 import asyncio
 import threading
@@ -23,7 +23,7 @@ from service.training.threads import Threads
 
 T = TypeVar("T")
 
-_THREADS = 4
+_THREADS = 4  # for the ledger; as many again for files
 _PATIENCE_S = 10.0  # with the database, before the caller is told to come again
 _RETRY_S = 2.0
 
@@ -36,6 +36,7 @@ class Desk:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._threads = Threads(_THREADS, "genserve-jobs")
+        self._files = Threads(_THREADS, "genserve-recipes")  # a database that hangs must not hold these up
         self._opening = threading.Lock()
         self._database: Database | None = None
         self._away = False  # so that an outage is logged once, and not with every look
@@ -57,14 +58,27 @@ class Desk:
         """
         self.require()
         try:
-            return await asyncio.wait_for(self.run(lambda: self._call(call)), _PATIENCE_S)
+            return await asyncio.wait_for(self._threads.run(lambda: self._call(call)), _PATIENCE_S)
         except TimeoutError as error:
             self._note_away(f"no answer within {_PATIENCE_S:g} s")
             raise _unavailable() from error
 
+    def ask_now(self, call: Callable[[Ledger], T]) -> T:
+        """What the ledger says, for code that is on a thread already; as with `ask`, a database that hangs is given up.
+
+        Raises:
+            jobs.errors.DatabaseError: If the database does not answer, or not in time.
+        """
+        asked = self._threads.submit(lambda: call(self._ledger()))
+        try:
+            return asked.result(_PATIENCE_S)
+        except TimeoutError as error:
+            asked.cancel()  # where its turn has not come yet
+            raise DatabaseError(f"the database has not answered for {_PATIENCE_S:g} s") from error
+
     async def run(self, work: Callable[[], T]) -> T:
-        """Do blocking work on the threads of the ledger."""
-        return await self._threads.run(work)
+        """Do blocking work that asks no database."""
+        return await self._files.run(work)
 
     def require(self) -> None:
         """Go on only if jobs are taken.
@@ -75,27 +89,23 @@ class Desk:
         if not self._settings.training:
             raise TrainingOffError("this service takes no training jobs; start it with the setting training = true")
 
-    def ledger(self) -> Ledger:
-        """The ledger itself, for code that is on a thread already; opens the database where it is not yet.
+    def close(self) -> None:
+        """Wait for nothing: calls under way end by themselves, or with the process."""
+        self._threads.close()
+        self._files.close()
+        if self._database is not None:
+            self._database.close()
 
-        Raises:
-            jobs.errors.DatabaseError: If it cannot be reached.
-        """
+    def _ledger(self) -> Ledger:
         with self._opening:
             if self._database is None:
                 settings = self._settings
                 self._database = open_database(settings.database, password_file=settings.database_password_file)
             return Ledger(self._database)
 
-    def close(self) -> None:
-        """Wait for nothing: calls under way end by themselves, or with the process."""
-        self._threads.close()
-        if self._database is not None:
-            self._database.close()
-
     def _call(self, call: Callable[[Ledger], T]) -> T:
         try:
-            found = call(self.ledger())
+            found = call(self._ledger())
         except JobNotFoundError as error:
             raise UnknownJobError(str(error)) from error
         except LedgerStateError as error:

@@ -1,5 +1,7 @@
 """From the body of POST /training/jobs to an order that can be carried out, or to all that is wrong with it."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -44,7 +46,7 @@ def order(body: JobRequest, key: str | None, settings: Settings) -> NewJob:
     Raises:
         InvalidRequestError: For every field that cannot be, with what is allowed there.
     """
-    _check_depth(body)
+    request_hash = hash_of(body)
     table = _table(body, settings)
     known, problems = _known_data(table, settings)
     try:
@@ -62,12 +64,23 @@ def order(body: JobRequest, key: str | None, settings: Settings) -> NewJob:
             promotion=body.promotion,
             device=body.device,
             idempotency_key=key,
+            request_hash=request_hash,
         )
     except ValidationError as error:
         raise schema_refusal(error, NewJob) from error
     if len(made.model_dump_json()) > _MOST_BYTES:
         raise InvalidRequestError(f"recipe: it has more than {_MOST_BYTES} bytes as JSON; shorten it")
     return made
+
+
+def hash_of(body: JobRequest) -> str:
+    """Of the request as it came, whatever it names has become: the order of keys and defaults do not count.
+
+    Raises:
+        InvalidRequestError: If its tables are deeper than those of any recipe.
+    """
+    _check_depth(body)
+    return hashlib.sha256(json.dumps(body.model_dump(), sort_keys=True).encode()).hexdigest()
 
 
 def check_data(recipe: Mapping[str, Any], settings: Settings) -> None:

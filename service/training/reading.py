@@ -10,6 +10,7 @@ from service.body import parse_body, read_body
 from service.context import Context
 from service.errors import BodyTooLargeError, InvalidRequestError, StoppingError, UnsupportedMediaTypeError
 from service.formats.negotiation import JSON
+from service.sites import refuse_other_sites
 from service.trace import trace_of
 from service.training.bodies import JobRequest, ListQuery, WatchQuery
 from service.training.desk import Desk
@@ -23,12 +24,14 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 def context_of(request: Request) -> Context:
-    """What the application holds, if it takes training jobs now.
+    """What the application holds, if it takes training jobs now; every endpoint under /training comes by here.
 
     Raises:
+        InvalidRequestError: If a page of another site wants to change something.
         StoppingError: If the service is shutting down.
         TrainingOffError: If the setting `training` is off.
     """
+    refuse_other_sites(request)
     context: Context = request.app.state.context
     context.desk.require()
     if context.draining:

@@ -26,17 +26,23 @@ class Threads:
         self._most = most
         self._name = name
         self._started = 0
+        self._starting = threading.Lock()
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do blocking work on a thread. Work that nobody waits for any more when its turn comes is left out."""
+        return await asyncio.wrap_future(self.submit(work))
+
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        """As `run`, for whoever waits on a thread."""
         future: Future[T] = Future()
         context = copy_context()
         self._queue.put((future, lambda: context.run(work)))
-        if self._started < self._most:
-            self._started += 1
-            threading.Thread(target=self._live, name=self._name, daemon=True).start()
-        return await asyncio.wrap_future(future)
+        with self._starting:
+            if self._started < self._most:
+                self._started += 1
+                threading.Thread(target=self._live, name=self._name, daemon=True).start()
+        return future
 
     def close(self) -> None:
         """Let each thread end when it has done what waits before this; they are not waited for."""

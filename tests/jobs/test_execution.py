@@ -6,7 +6,7 @@ import pytest
 
 from jobs.errors import FencedError, JobHeldError
 from jobs.ledger import Ledger
-from tests.jobs.samples import FAILURE, RESULT, progress, started, states, worker
+from tests.jobs.samples import FAILURE, RESULT, progress, started, states, submitted, worker
 
 WRITES: dict[str, Callable[[Ledger, str, int], object]] = {
     "progress": lambda ledger, job, fence: ledger.progress(job, fence, progress(), True),
@@ -15,6 +15,7 @@ WRITES: dict[str, Callable[[Ledger, str, int], object]] = {
     "picture": lambda ledger, job, fence: ledger.picture(job, fence, b"png", {}),
     "finish": lambda ledger, job, fence: ledger.finish(job, fence, "succeeded", result=RESULT),
     "release": lambda ledger, job, fence: ledger.release(job, fence),
+    "permit": lambda ledger, job, fence: ledger.permit(job, fence),
     "wanted": lambda ledger, job, fence: ledger.wanted(job, fence),
 }
 
@@ -142,3 +143,52 @@ def test_what_was_published_in_spite_of_a_cancel_is_a_success(ledger: Ledger) ->
     ledger.cancel(job.id)
     ledger.finish(job.id, job.fence, "succeeded", result=RESULT)
     assert ledger.get(job.id).state == "succeeded"
+
+
+def lose_workers(ledger: Ledger, job: str, times: int, attempt: int = 1) -> None:
+    """So many workers start the job, and die."""
+    for number in range(times):
+        ledger.register(worker(f"lost-{number}"))
+        assert ledger.start(job, attempt, f"lost-{number}") is not None
+        ledger.bury(f"lost-{number}")
+
+
+def test_a_job_that_loses_five_workers_without_getting_further_has_failed(ledger: Ledger) -> None:
+    job = submitted(ledger)
+    lose_workers(ledger, job.id, 5)
+    ledger.register(worker("w-6"))
+    assert ledger.start(job.id, 1, "w-6") is None
+    over = ledger.get(job.id)
+    assert (over.state, over.failure and over.failure.code) == ("failed", "crashed")
+    assert over.ended_at is not None
+    last = ledger.events(job.id)[-1]
+    assert (last.data["state"], last.data["failure"]["code"]) == ("failed", "crashed")
+    ledger.resume(job.id)
+    lose_workers(ledger, job.id, 5, attempt=2)
+    assert ledger.get(job.id).state == "queued"
+
+
+def test_a_job_that_gets_further_each_time_may_lose_any_number_of_workers(ledger: Ledger) -> None:
+    job = submitted(ledger)
+    ledger.register(worker("w-1"))
+    for step in range(1, 9):
+        taken = ledger.start(job.id, 1, "w-1")
+        assert taken is not None
+        ledger.progress(job.id, taken.fence, progress(step), False)
+        ledger.bury("w-1")
+
+
+def test_giving_a_job_back_is_not_losing_a_worker(ledger: Ledger) -> None:
+    job = submitted(ledger)
+    ledger.register(worker("w-1"))
+    for _ in range(8):
+        taken = ledger.start(job.id, 1, "w-1")
+        assert taken is not None
+        ledger.release(job.id, taken.fence)
+
+
+def test_a_workers_jobs_are_those_that_it_runs(ledger: Ledger) -> None:
+    job = started(ledger)
+    assert [one.id for one in ledger.held_by("w-1")] == [job.id]
+    ledger.release(job.id, job.fence)
+    assert ledger.held_by("w-1") == []

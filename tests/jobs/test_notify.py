@@ -2,15 +2,20 @@
 
 import logging
 import queue
+import threading
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
+from jobs import notify
 from jobs.database import open_database
 from jobs.ledger import Ledger
 from jobs.notify import CHANNEL, Listener, Notice, announce_published
 from tests.jobs.samples import submitted
+from tests.support.postgres import PostgresServer
 
 
 def test_a_listener_hears_of_publications_and_events(postgres_url: str) -> None:
@@ -58,6 +63,36 @@ def test_a_listener_goes_on_after_an_error_of_its_callback_and_after_others_noti
         assert heard.get(timeout=60).kind == "published"
     assert "a catalog that cannot be read" in caplog.text
     database.close()
+
+
+def test_a_listener_whose_server_hangs_can_be_stopped(
+    own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = threading.Event()
+
+    def execute(connection: psycopg.Connection[Any], query: str, *rest: Any) -> Any:
+        if query == "SELECT 1":
+            asked.set()
+        return original(connection, query, *rest)
+
+    original = psycopg.Connection.execute
+    monkeypatch.setattr(psycopg.Connection, "execute", execute)
+    monkeypatch.setattr(notify, "_IDLE_S", 0.1)
+    heard: queue.Queue[Notice] = queue.Queue()
+    listener = Listener(own_postgres.url(), heard.put)
+    listener.start()
+    heard.get(timeout=60)
+    with own_postgres.frozen():
+        asked.clear()
+        assert asked.wait(60)
+        thread, stopper = listener._thread, threading.Thread(target=listener.stop, daemon=True)
+        stopper.start()
+        stopper.join(30)
+        assert not stopper.is_alive()
+        assert thread is not None
+        assert not thread.is_alive()
+    with listener:
+        assert heard.get(timeout=60).kind == "missed", "it can be started again"
 
 
 def test_on_sqlite_there_are_no_notices_and_nobody_waits_for_them(tmp_path: Path) -> None:

@@ -32,6 +32,18 @@ def test_the_same_key_with_another_order_is_refused(ledger: Ledger) -> None:
         ledger.submit(order("key", priority=1))
 
 
+def test_what_was_asked_for_decides_whether_an_order_is_the_same(ledger: Ledger) -> None:
+    first, second = "1" * 64, "2" * 64
+    assert ledger.seen("key", first) is None
+    job, _ = ledger.submit(order("key").model_copy(update={"request_hash": first}))
+    changed = order("key", priority=1).model_copy(update={"request_hash": first})
+    assert ledger.submit(changed) == (job, False)
+    assert ledger.seen("key", first) == job
+    for call in (lambda: ledger.seen("key", second), lambda: ledger.submit(order("key"))):
+        with pytest.raises(IdempotencyError, match=f"'key' belongs to job {job.id}"):
+            call()
+
+
 def test_orders_without_key_are_jobs_of_their_own(ledger: Ledger) -> None:
     assert submitted(ledger).id != submitted(ledger).id
 
@@ -124,3 +136,49 @@ def test_an_unknown_job_is_said_to_be_unknown(ledger: Ledger) -> None:
         ledger.start("nothing", 1, "w-1")
     with pytest.raises(JobNotFoundError):
         ledger.wanted("nothing", 1)
+
+
+def test_a_job_that_may_be_published_already_is_not_cancelled_whoever_holds_it(ledger: Ledger) -> None:
+    """Its bundle may be in the store: the successor finds it there."""
+    job = started(ledger)
+    assert ledger.permit(job.id, job.fence) == "run"
+    everybody_is_dead = Ledger(ledger.database, lapse_s=-1.0)
+    with pytest.raises(JobStateError, match="is being published"):
+        everybody_is_dead.cancel(job.id)
+    ledger.bury("w-1")
+    with pytest.raises(JobStateError, match="is being published"):
+        ledger.cancel(job.id)
+    ledger.register(worker("w-2"))
+    taken = ledger.start(job.id, 1, "w-2")
+    assert taken is not None
+    ledger.release(job.id, taken.fence)
+    with pytest.raises(JobStateError, match="is being published"):
+        ledger.cancel(job.id)
+    assert ledger.get(job.id).state == "queued"
+
+
+def test_permission_to_publish_ends_with_the_attempt(ledger: Ledger) -> None:
+    job = started(ledger)
+    ledger.permit(job.id, job.fence)
+    ledger.finish(job.id, job.fence, "failed", failure=FAILURE)
+    ledger.resume(job.id)
+    assert ledger.cancel(job.id).state == "cancelled"
+
+
+def test_a_job_to_be_cancelled_gets_no_permission_to_publish(ledger: Ledger) -> None:
+    job = started(ledger)
+    ledger.cancel(job.id)
+    assert ledger.permit(job.id, job.fence) == "cancel"
+    ledger.bury("w-1")
+    assert ledger.get(job.id).state == "cancelled"
+
+
+def test_a_job_to_be_cancelled_is_ended_by_a_look_at_it_once_its_only_worker_is_dead(ledger: Ledger) -> None:
+    jobs = [started(ledger, instance) for instance in ("w-1", "w-2")]
+    for job in jobs:
+        ledger.cancel(job.id)
+        assert ledger.get(job.id).state == "cancelling"
+    everybody_is_dead = Ledger(ledger.database, lapse_s=-1.0)
+    assert everybody_is_dead.get(jobs[0].id).state == "cancelled"
+    assert {job.state for job in everybody_is_dead.list()} == {"cancelled"}
+    assert states(ledger.events(jobs[1].id)) == ["queued", "running", "cancelling", "cancelled"]

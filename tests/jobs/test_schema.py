@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, select, text, update
 
 from jobs import schema
 from jobs.database import Database, open_database
@@ -13,7 +13,7 @@ from jobs.errors import SchemaError
 from jobs.ledger import Ledger
 from jobs.tables import VERSION, schema_version
 from tests.jobs.processes import at_once, open_and_order
-from tests.jobs.samples import order, submitted
+from tests.jobs.samples import order, submitted, worker
 from tests.support.postgres import PostgresServer
 
 
@@ -85,6 +85,21 @@ def test_older_tables_are_migrated_once(database: Database, url: str, monkeypatc
         opened.prepare()
         opened.close()
     assert calls == [VERSION - 1]
+
+
+def test_tables_of_version_1_learn_of_permissions_and_starts(database: Database, url: str) -> None:
+    job = submitted(Ledger(database))
+    table = "jobs" if database.dialect == "sqlite" else "genserve.jobs"
+    for column in ("publishing", "starts", "reached"):
+        drop = text(f"ALTER TABLE {table} DROP COLUMN {column}")
+        database.write(lambda connection, drop=drop: connection.execute(drop))
+    set_version(database, 1)
+    ledger = Ledger(open_database(url))
+    ledger.register(worker("w-1"))
+    taken = ledger.start(job.id, 1, "w-1")
+    assert taken is not None
+    assert ledger.permit(job.id, taken.fence) == "run"
+    ledger.database.close()
 
 
 def test_every_older_version_has_a_way_to_the_next() -> None:

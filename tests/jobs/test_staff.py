@@ -124,3 +124,12 @@ def test_time_in_which_postgresql_was_down_is_nobodys_silence(ledger: Ledger) ->
     ledger.database.write(lambda connection: connection.execute(update(workers).values(beat_at=ago)))
     lapsed = ledger.lapsed(lapse_s=3600.0)
     assert [info.instance for info in lapsed] == (["w-1"] if ledger.database.dialect == "sqlite" else [])
+
+
+def test_a_silent_worker_is_present_until_it_is_buried(ledger: Ledger) -> None:
+    for instance in ("w-1", "w-2"):
+        ledger.register(worker(instance))
+    everybody_is_silent = Ledger(ledger.database, lapse_s=-1.0)
+    assert everybody_is_silent.present() == {"w-1", "w-2"}
+    ledger.bury("w-1")
+    assert ledger.present() == {"w-2"}

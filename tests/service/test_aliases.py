@@ -165,6 +165,7 @@ def test_page_of_another_site_cannot_even_roll_back(client: Client) -> None:
     for version in (1, 2):
         put(client, version)
     assert code(roll_back(client, headers={"sec-fetch-site": "cross-site"})) == (422, "invalid_request")
+    assert code(roll_back(client, headers={"origin": "http://evil.example"})) == (422, "invalid_request")
     assert drawn_by(client) == 2
     assert roll_back(client, headers={"sec-fetch-site": "same-origin"}).status_code == 200
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 PASSWORD = "p@ss/word:%41"  # needs quoting in a URL
@@ -81,6 +82,21 @@ class PostgresServer:
             self._process.send_signal(signal.SIGQUIT if crash else signal.SIGINT)
             self._process.wait(_START_S)
             self._process = None
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """All its processes stand still: connections stay open, and nothing answers."""
+        assert self._process is not None, "it is stopped"
+        server = psutil.Process(self._process.pid)
+        server.suspend()  # first, so that it starts no more
+        processes = [server, *server.children()]
+        for process in processes[1:]:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
 
     def url(self, database: str = "postgres", *, password: str | None = PASSWORD) -> str:
         """The URL of a database, with the password unless there is to be none."""

@@ -10,11 +10,16 @@ from training.errors import DataError
 from training.recipe import DataRecipe
 
 
-def load_dataset(recipe: DataRecipe) -> Dataset:
+def load_dataset(recipe: DataRecipe, *, own_files: bool = True) -> Dataset:
     """The data set that a recipe names, checked, in memory.
 
+    Args:
+        recipe: The table.
+        own_files: Whether `data.path` may be any path of this machine; otherwise it has to lie in a data folder, also
+            once links are followed, and not among the uploaded sets.
+
     Raises:
-        DataError: If it is missing, corrupt, empty or of a wrong shape.
+        DataError: If it is missing, corrupt, empty, of a wrong shape, or not to be read.
     """
     match recipe.name:
         case "mnist":
@@ -23,11 +28,17 @@ def load_dataset(recipe: DataRecipe) -> Dataset:
             return idx.load(idx.FASHION_MNIST, data_folders())
         case "npz":
             return npz.load(
-                _find(recipe), recipe.labels, recipe.split_by, recipe.test_share, recipe.licence, recipe.attribution
+                _find(recipe, own_files),
+                recipe.labels,
+                recipe.split_by,
+                recipe.test_share,
+                recipe.licence,
+                recipe.attribution,
             )
         case "folder":
+            path = _find(recipe, own_files)
             return folder.load(
-                _find(recipe), recipe.size, recipe.channels, recipe.test_share, recipe.licence, recipe.attribution
+                path, recipe.size, recipe.channels, recipe.test_share, recipe.licence, recipe.attribution
             )
         case "upload":
             if recipe.upload is None:
@@ -45,10 +56,24 @@ def data_folders() -> list[Path]:
     return [*([Path(given)] if given else []), Path("data")]
 
 
-def _find(recipe: DataRecipe) -> Path:
+def _find(recipe: DataRecipe, own_files: bool) -> Path:
     if recipe.path is None:
         raise DataError(f"data {recipe.name!r} needs a path: set data.path in the recipe or with --set data.path=...")
+    if not own_files:
+        return _confined(recipe.path)
     if recipe.path.is_absolute():
         return recipe.path
     candidates = [folder / recipe.path for folder in data_folders()] + [recipe.path]
     return next((path for path in candidates if path.exists()), recipe.path)
+
+
+def _confined(path: Path) -> Path:
+    uploads = upload.uploads_folder().resolve()
+    for root in (place.resolve() for place in data_folders()):
+        found = (root / path).resolve()
+        if found.exists() and found.is_relative_to(root) and not found.is_relative_to(uploads):
+            return found
+    raise DataError(
+        f"there is no {str(path)!r} in the data folders of this worker (GENSERVE_DATA, data/); a job's data.path has "
+        "to lie in one of them, also once links are followed, and not among the uploads: name those by data.upload"
+    )

@@ -91,6 +91,7 @@ class _Run:
             ready=self._ask,
             checkpoint_s=order.checkpoint_s,
             device=order.device,
+            own_files=False,  # an order comes from anywhere
         )
         recipe, parent = ordered(order.recipe, order.folder, self.store)
         if parent is not None:

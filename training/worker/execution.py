@@ -137,10 +137,10 @@ class Execution:
 
     def _told(self, report: Report) -> None:
         match report:
-            case Advance(progress=progress, epoch=epoch):
+            case Advance(progress=progress, epochs=epochs):
                 self._progress = progress
                 self._link.progress(progress)
-                if epoch is not None:
+                for epoch in epochs:
                     self._link.epoch({"epoch": epoch, "step": progress.step, "losses": progress.losses})
             case Picture(path=path, step=step, epoch=passes):
                 self._link.picture(path.read_bytes, {"step": step, "epoch": passes})
@@ -210,7 +210,7 @@ class _Conversation:
                 case Published() | Failed() | Stopped():
                     last = report
                 case Ready():
-                    self._asked = self._link.inquire()
+                    self._asked = self._link.permission()
                 case _:
                     self._told(report)
 

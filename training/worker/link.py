@@ -26,8 +26,11 @@ Wanted = Literal["run", "cancel", "nothing"]
 
 @dataclass(frozen=True)
 class _Write:
-    kind: Literal["progress", "event"]
+    """What waits. An `event` that cannot be written is left out; what is `asked` is waited for, so asked again."""
+
+    kind: Literal["progress", "event", "asked"]
     do: Callable[[], None]
+    instead: Callable[[Exception], None] | None = None  # of an end that cannot be written: another one, or none
 
 
 class Link:
@@ -85,6 +88,16 @@ class Link:
             self._changed.notify_all()
         return lambda: self.wanted if self._checked > asked or self.wanted == "nothing" else None
 
+    def permission(self) -> Callable[[], Wanted | None]:
+        """Ask for permission to publish; the answer is None until it is there, and "run" if it is granted."""
+        answers: list[Wanted] = []
+
+        def write() -> None:
+            answers.append(self._ledger.permit(self._job, self._fence))
+
+        self._put(_Write("asked", write))
+        return lambda: "nothing" if self.wanted == "nothing" else answers[0] if answers else None
+
     def finish(
         self,
         state: Literal["succeeded", "failed", "cancelled"],
@@ -95,7 +108,8 @@ class Link:
         """Write all that waits and the end of the job.
 
         Returns:
-            Whether it is written; if not, the job is not ours any more, or `give_up` said so.
+            Whether it is written; if not, the job is not ours any more, or `give_up` said so. An end that the ledger
+            cannot take is written as the failure `internal`.
         """
         done = threading.Event()
 
@@ -103,7 +117,17 @@ class Link:
             self._ledger.finish(self._job, self._fence, state, result=result, failure=failure)
             done.set()
 
-        self._put(_Write("event", write))
+        def failed(error: Exception) -> None:
+            message = f"the end of the job ({state}) could not be written: {type(error).__name__}"
+            fault = Failure(code="internal", message=message)
+
+            def write_failure() -> None:
+                self._ledger.finish(self._job, self._fence, "failed", failure=fault)
+                done.set()
+
+            self._put(_Write("event", write_failure, self._let_go))
+
+        self._put(_Write("event", write, failed))
         return self._wait(done, give_up)
 
     def release(self, give_up: Callable[[], bool]) -> bool:
@@ -114,7 +138,7 @@ class Link:
             self._ledger.release(self._job, self._fence)
             done.set()
 
-        self._put(_Write("event", write))
+        self._put(_Write("event", write, self._let_go))
         return self._wait(done, give_up)
 
     def close(self) -> None:
@@ -147,6 +171,7 @@ class Link:
             try:
                 if write is not None:
                     write.do()
+                    write = None  # done, whatever becomes of the question
                     self._reached()
                 if time.monotonic() - self._checked >= _ASK_S:
                     self._set(self._ledger.wanted(self._job, self._fence))
@@ -155,6 +180,22 @@ class Link:
                 self._set("nothing")
             except DatabaseError as error:
                 self._lost(write, error)
+            except Exception as error:  # without this thread the job would hang for ever
+                _log.exception("job %s: %s", self._job, "no answer" if write is None else "an event cannot be written")
+                self._drop(write, error)
+
+    def _drop(self, write: _Write | None, error: Exception) -> None:
+        if write is not None and write.instead is not None:
+            write.instead(error)
+        elif write is None or write.kind == "asked":
+            with self._changed:
+                if write is not None:
+                    self._waiting.appendleft(write)
+                self._changed.wait(_RETRY_S) if not self._closed else None
+
+    def _let_go(self, _: Exception) -> None:
+        """Not even this can be written: the worker finds the job as one that it holds and does not run."""
+        self._set("nothing")
 
     def _set(self, wanted: Wanted) -> None:
         self._reached()

@@ -64,11 +64,11 @@ class Log(_Line):
 
 
 class Advance(_Line):
-    """How far the run is; `epoch` where one was completed."""
+    """How far the run is, and the epochs that were completed since the last word of it."""
 
     kind: Literal["advance"] = "advance"
     progress: Progress
-    epoch: int | None = None
+    epochs: tuple[int, ...] = ()
 
 
 class Picture(_Line):

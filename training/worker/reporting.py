@@ -13,25 +13,24 @@ _EVERY_S = 1.0
 
 
 class Reporter:
-    """A sink of a run whose reports go to the worker; of what comes faster than one a second, the last is told."""
+    """A sink of a run whose reports go to the worker; progress is told once a second at most."""
 
     def __init__(self, about: About, tell: Callable[[Report], None], trained: Callable[[], None]) -> None:
         """`trained` is called when the export begins."""
         self._folder = about.folder / "pictures"
         self._tell = tell
         self._trained = trained
-        self._steps = about.steps
-        self._epoch = -1  # unknown until the first snapshot: a run that goes on has completed some
-        self._told = self._shown = 0.0
+        self._begin = about.step
+        self._epoch: int | None = None  # the last one that is complete; unknown until the first snapshot
+        self._told = 0.0
 
     def progress(self, snapshot: Snapshot) -> None:
-        """Tell how far the run is, and whether an epoch is complete."""
+        """Tell how far the run is, and which epochs are complete."""
         now, last = time.monotonic(), snapshot.step == snapshot.steps
-        if now - self._told < _EVERY_S and not last:
+        completed = self._completed(snapshot, last)
+        if now - self._told < _EVERY_S and not completed:
             return
-        epoch = int(snapshot.epoch)
-        completed = epoch if last or 0 <= self._epoch < epoch else None
-        self._told, self._epoch = now, epoch
+        self._told = now
         progress = Progress(
             step=snapshot.step,
             steps=snapshot.steps,
@@ -42,14 +41,17 @@ class Reporter:
             losses=snapshot.losses,
             epoch=snapshot.epoch,
         )
-        self._tell(protocol.Advance(progress=progress, epoch=completed))
+        self._tell(protocol.Advance(progress=progress, epochs=completed))
+
+    def _completed(self, snapshot: Snapshot, last: bool) -> tuple[int, ...]:
+        """Epochs since the last snapshot, several if they are short; the last one of the run always."""
+        if self._epoch is None:
+            self._epoch = int(snapshot.epoch * self._begin / max(1, snapshot.step))
+        before, self._epoch = self._epoch, int(snapshot.epoch)
+        return tuple(range(before + 1, self._epoch + 1)) or ((self._epoch,) if last else ())
 
     def picture(self, picture: Picture) -> None:
         """Tell of a grid, by the file that the run writes it to."""
-        now = time.monotonic()
-        if now - self._shown < _EVERY_S and picture.step != self._steps:
-            return
-        self._shown = now
         path = (self._folder / f"{picture.step:07d}.png").resolve()
         self._tell(protocol.Picture(path=path, step=picture.step, epoch=picture.epoch))
 

@@ -15,6 +15,8 @@ from training.worker.settings import WorkerSettings
 
 _log = logging.getLogger(__name__)
 
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
 
 class Roll:
     """Our entry among the workers, kept alive from a thread of its own."""
@@ -45,16 +47,19 @@ class Roll:
         except (DatabaseError, JobNotFoundError) as error:
             _log.warning("no leave taken, which others will notice in %g s: %s", self._settings.lapse_s, error)
 
-    def alive(self) -> set[str]:
-        """Instances that live, ours too; the dead are buried on the way, and what they ran is queued again."""
+    def present(self) -> set[str]:
+        """Instances that are not buried, ours too; the dead are buried first, and what they ran is queued again.
+
+        Who is silent but not buried yet is present: the ledger has not taken its jobs away, so nobody else may.
+        """
         for worker in self._ledger.lapsed(self._settings.lapse_s):
             if self._trusts_clock() and worker.instance != self._settings.instance:
                 self._bury(worker, f"silent for {self._settings.lapse_s:g} s")
-        workers = self._ledger.workers()
-        for worker in workers:
-            if worker.alive and self._gone_from_here(worker):
+        present = self._ledger.present()
+        for worker in self._ledger.workers():
+            if worker.instance in present and self._gone_from_here(worker):
                 self._bury(worker, f"process {worker.pid} is gone")
-        return {worker.instance for worker in self._ledger.workers() if worker.alive} | {self._settings.instance}
+        return self._ledger.present() | {self._settings.instance}
 
     def _trusts_clock(self) -> bool:
         """After an outage of the database everybody seems to have been silent: they get time to beat again."""
@@ -92,6 +97,11 @@ class Roll:
 
 
 def host() -> str:
-    """This machine and its numbering of processes: two containers can have one name, and a process 1 each."""
+    """This machine and its numbering of processes.
+
+    Two machines can have one name (`localhost`, cloned images) and number processes in the initial namespace both;
+    two containers can have one name, and a process 1 each.
+    """
+    boot = _BOOT.read_text()[:8] if _BOOT.exists() else "-"
     namespace = Path("/proc/self/ns/pid")
-    return f"{socket.gethostname()}/{namespace.stat().st_ino if namespace.exists() else 0:x}"
+    return f"{socket.gethostname()}/{boot}/{namespace.stat().st_ino if namespace.exists() else 0:x}"

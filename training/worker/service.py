@@ -1,5 +1,6 @@
 """The worker: takes the next job that its device can run, sees it through, and looks after what the dead have left."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -7,7 +8,7 @@ from typing import Any
 
 from bundle.store import Store
 from jobs.database import open_database
-from jobs.errors import DatabaseError, JobHeldError
+from jobs.errors import DatabaseError, FencedError, JobHeldError
 from jobs.ledger import Ledger
 from jobs.model import Failure, Job, Result
 from training.worker import device, failures, quota
@@ -88,14 +89,16 @@ class Worker:
 
     def _look_for_work(self) -> None:
         strays: set[str] = set()
+        forgotten: set[tuple[str, int]] = set()
         while not self.leaving.wait(self.settings.poll_s):
             strays = self._look_around(strays)
+            forgotten = self._release_forgotten(forgotten)
 
     def _look_around(self, strays: set[str]) -> set[str]:
         """Bury the dead, recover what they had, and take the next job. Returns what DBOS gave us and we do not run."""
         try:
             held = self._queue.held()  # before the roll: whoever holds something now is on it
-            self._queue.recover({one.executor for one in held} - self._roll.alive())
+            self._queue.recover({one.executor for one in held} - self._roll.present())
             ours = {one.workflow for one in held if one.executor == self.settings.instance} - self._running
             for workflow in ours & strays:  # twice in a row: its dispatch has failed
                 _log.warning("workflow %s was ours and did not start; back into the queue", workflow)
@@ -109,6 +112,27 @@ class Worker:
             if not self.leaving.is_set():
                 _log.warning("could not look for work", exc_info=True)
         return set()
+
+    def _release_forgotten(self, seen: set[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Give back what the ledger says is ours and nobody here runs: its execution ended without a word.
+
+        Only what the look before has `seen` too, since between a start's or an end's two writes all is well.
+        """
+        try:
+            ours = {(job.id, job.fence) for job in self._ledger.held_by(self.settings.instance) if self._forgot(job)}
+            for job_id, fence in ours & seen:
+                _log.warning("job %s was ours and is not running; back into the queue", job_id)
+                with contextlib.suppress(FencedError):
+                    self._ledger.release(job_id, fence)
+            return ours - seen
+        except DatabaseError as error:
+            _log.debug("%s", error)
+        except Exception:  # as with every look: the next one may fare better
+            _log.warning("could not look for what was forgotten", exc_info=True)
+        return set()
+
+    def _forgot(self, job: Job) -> bool:
+        return f"{job.id}-{job.attempt}" not in self._running
 
     def _adopt(self) -> None:
         """Give the first job that we can run to the durable queue, unless something waits there for us already."""
@@ -136,6 +160,10 @@ class Worker:
     def _start(self, job_id: str, attempt: int) -> Job | None:
         while not self.leaving.is_set():
             try:
+                wanted = self._ledger.get(job_id).device
+                if not device.suits(wanted, self.settings.device):  # a queue is of a kind of device, not of one
+                    _log.info("job %s is for %s; it waits for a worker of that", job_id, wanted)
+                    return None
                 job = self._ledger.start(job_id, attempt, self.settings.instance)
                 self._roll.job = job_id if job else None
                 return job

@@ -24,7 +24,7 @@ class Speech:
         """Hand over a report; progress that nobody has heard yet gives way to newer."""
         with self._changed:
             last = self._waiting[-1] if self._waiting else None
-            if isinstance(report, Advance) and isinstance(last, Advance) and last.epoch is None:
+            if isinstance(report, Advance) and isinstance(last, Advance) and not last.epochs:
                 self._waiting.pop()
             self._waiting.append(report)
             self._changed.notify_all()

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -279,6 +281,68 @@ def test_no_space_at_any_step_is_told_of(tmp_path: Path, call: str, monkeypatch:
         UploadStore(tmp_path).receive([body])
     assert caught.value.code == "full"
     monkeypatch.undo()
+    assert leftovers(tmp_path) == []
+
+
+class Disk:
+    """Free space that shrinks by what the store holds."""
+
+    def __init__(self, root: Path, free: int) -> None:
+        self.root, self.free = root, free
+
+    def usage(self, _: Path) -> SimpleNamespace:
+        used = sum(path.stat().st_size for path in self.root.rglob("*") if path.is_file())
+        return SimpleNamespace(free=self.free - used)
+
+
+def long(seen: list[int]) -> Iterator[bytes]:
+    """200 MB."""
+    for i in range(200):
+        seen.append(i)
+        yield bytes(1_000_000)
+
+
+def test_an_upload_that_eats_the_reserve_is_refused_while_it_arrives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", Disk(tmp_path, 50_000_000).usage)
+    store, seen = UploadStore(tmp_path, UploadLimits(reserve_bytes=30_000_000)), list[int]()
+    with pytest.raises(UploadError, match="stay free") as caught:
+        store.receive(long(seen))
+    assert caught.value.code == "full"
+    assert len(seen) < 30
+    assert leftovers(tmp_path) == []
+
+
+def test_an_upload_whose_declared_length_has_no_room_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", Disk(tmp_path, 50_000_000).usage)
+    for limits in (UploadLimits(reserve_bytes=30_000_000), UploadLimits(reserve_bytes=0, quota_bytes=10_000_000)):
+        seen: list[int] = []
+        with pytest.raises(UploadError) as caught:
+            UploadStore(tmp_path, limits).receive(long(seen), declared=25_000_000)
+        assert (caught.value.code, seen) == ("full", [])
+    assert leftovers(tmp_path) == []
+
+
+def test_what_is_on_its_way_counts_towards_the_quota(tmp_path: Path) -> None:
+    store, seen = UploadStore(tmp_path, UploadLimits(quota_bytes=20_000_000)), list[int]()
+    with pytest.raises(UploadError, match="quota") as caught:
+        store.receive(long(seen))
+    assert caught.value.code == "full"
+    assert len(seen) < 30
+    body = iter(long([]))
+
+    def other() -> Iterator[bytes]:
+        for _ in range(16):
+            yield next(body)
+        with pytest.raises(UploadError, match="quota"):
+            store.receive([b"PK"], declared=5_000_000)
+
+    with pytest.raises(UploadError) as caught:
+        store.receive(other())
+    assert caught.value.code == "format"
     assert leftovers(tmp_path) == []
 
 

@@ -16,6 +16,7 @@ import pytest
 from bundle.uploads import incoming
 from bundle.uploads.content import Pixels
 from service.app import entrance
+from service.training.data import AT_ONCE
 from service.training.data_answers import DataAnswer, UploadAnswer
 from service.training.data_pipe import Pace
 from tests.bundle.uploads.files import npz, pixels, png, with_image, zipped
@@ -183,6 +184,21 @@ def test_a_declared_length_beyond_the_limit_is_refused_unread(client: Client) ->
     problem(client.post(PATH, content=untouched(), headers=headers), 413, "upload_too_large")
 
 
+def test_a_declared_length_that_the_quota_has_no_room_for_is_refused_at_once(store: Path, uploads: Path) -> None:
+    sent = []
+
+    async def body() -> Any:
+        for _ in range(9000):
+            sent.append(1)
+            yield bytes(1000)
+
+    with serving(store, uploads=uploads, max_data_mb=10, data_quota_mb=1, lanes=1) as client:
+        headers = ZIP | {"content-length": "9000000"}
+        problem(client.post(PATH, content=body(), headers=headers), 507, "storage_full")
+        assert len(sent) < 9000
+        assert left_in(uploads) == []
+
+
 def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(client: Client, uploads: Path) -> None:
     messages = [{"type": "http.request", "body": with_image("x.png")[:500], "more_body": True}]
 
@@ -285,7 +301,7 @@ def test_uploads_beyond_those_at_once_are_refused_and_nothing_else_waits(
         return await client.http.post(PATH, content=npz(images=images(seed)), headers=ZIP)
 
     loop: asyncio.AbstractEventLoop = client._loop
-    waiting = [asyncio.run_coroutine_threadsafe(post(seed), loop) for seed in range(4)]
+    waiting = [asyncio.run_coroutine_threadsafe(post(seed), loop) for seed in range(AT_ONCE)]
     for _ in waiting:
         assert begun.acquire(timeout=20)
     refused = client.post(PATH, content=with_image("x.png"), headers=ZIP)
@@ -294,8 +310,8 @@ def test_uploads_beyond_those_at_once_are_refused_and_nothing_else_waits(
     assert client.get("/health/live").status_code == 200
     assert client.get(PATH).json()["uploads"] == []
     go.set()
-    assert [work.result(30).status_code for work in waiting] == [201] * 4
-    assert len(client.get(PATH).json()["uploads"]) == 4
+    assert [work.result(30).status_code for work in waiting] == [201] * AT_ONCE
+    assert len(client.get(PATH).json()["uploads"]) == AT_ONCE
     assert client.post(PATH, content=with_image("x.png"), headers=ZIP).status_code == 201
 
 

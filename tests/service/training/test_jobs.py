@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from service.training.answers import JobAnswer, JobsAnswer, WorkersAnswer
+from tests.bundle.uploads.files import with_image
 from tests.service.support import Client, pngs_of, serving, until
 from tests.service.training.support import INSTANCE, JOBS, SMALL, Runner, sqlite
 
@@ -54,6 +55,33 @@ def test_key_with_another_order_is_refused_and_nothing_is_ordered(client: Client
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
     assert first.json()["id"] in other.json()["detail"]
     assert client.get(f"{JOBS}?name=c-other").json()["jobs"] == []
+
+
+def test_order_that_comes_again_is_the_same_job_whatever_has_become_of_what_it_names(
+    store: Path, tmp_path: Path
+) -> None:
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    file, text = recipes / "mine.toml", 'name = "mine"\nfamily = "vae"\n[data]\nname = "mnist"\n[train]\nepochs = 1\n'
+    file.write_text(text)
+    places = {"database": sqlite(tmp_path), "recipes": recipes, "uploads": tmp_path / "uploads"}
+    with serving(store, lanes=1, **places) as client:
+        place = client.post("/training/data", content=with_image("x.png")).headers["location"]
+        changes = {"recipe": "mine", "data": client.get(place).json()["data"]}
+        first = order(client, "again", **changes)
+        assert first.status_code == 202, first.text
+        path = first.headers["location"]
+        file.write_text(text.replace("1", "2"))
+        assert order(client, "again", **changes).headers["location"] == path
+        assert order(client, "again", priority=0, **changes).headers["location"] == path
+        assert client.request("DELETE", path).status_code == 200
+        assert client.request("DELETE", place).status_code == 204
+        assert order(client, "again", **changes).headers["location"] == path
+        file.unlink()
+        assert order(client, "again", **changes).headers["location"] == path
+        assert order(client, "again", priority=1, **changes).json()["code"] == "idempotency_key_reused"
+        assert order(client, "new", **changes).json()["code"] == "invalid_request"
+        assert len(client.get(JOBS).json()["jobs"]) == 1
 
 
 def test_orders_without_a_key_are_jobs_of_their_own(client: Client) -> None:

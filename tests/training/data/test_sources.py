@@ -247,6 +247,37 @@ def test_missing_path_is_refused_and_relative_ones_are_looked_for_in_the_data_fo
     assert load(name="npz", path="mnist_small.npz").name == "mnist_small"
 
 
+@pytest.mark.parametrize("kind", ["npz", "folder"])
+def test_a_job_reads_nothing_outside_of_the_data_folders(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, data = tmp_path / "work", tmp_path / "data"
+    for place in (work / "private", data / "deep", data / "uploads" / "id"):
+        place.mkdir(parents=True)
+        np.savez(place / "set.npz", images=np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8))
+        for i in range(3):
+            Image.new("RGB", (9, 9), (i, i, i)).save(place / f"{i}.png")
+    end = "set.npz" if kind == "npz" else "."
+    (data / "link").symlink_to(work / "private")
+    (data / "inside").symlink_to(data / "deep")
+    (data / "back").symlink_to(data / "uploads")
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("GENSERVE_DATA", str(data))
+    monkeypatch.setenv("GENSERVE_UPLOADS", str(data / "uploads"))
+
+    def ordered(path: Path) -> Dataset:
+        table = {"name": kind, "path": path, "size": 8, "channels": 3}
+        return load_dataset(DataRecipe.model_validate(table), own_files=False)
+
+    outside = [Path("private"), Path("link"), work / "private", Path("../work/private")]
+    for path in [*outside, Path("uploads/id"), Path("back/id"), Path("none")]:
+        with pytest.raises(DataError, match="data folders of this worker"):
+            ordered(path / end)
+    for path in (Path("deep"), Path("inside"), data / "deep"):
+        assert ordered(path / end).train.shape == (3, 8, 8)
+    assert load(name=kind, path=Path("private", end), size=8, channels=3).train.shape == (3, 8, 8)  # own files
+
+
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """A folder of 24 real avatars in two classes, in several formats and shapes."""

@@ -48,7 +48,7 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+                env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GENSERVE_DATA": str(rig.folder)},
                 preexec_fn=lambda: [resource.setrlimit(key, (value, value)) for key, value in limits.items()],
             )
 

@@ -21,7 +21,7 @@ PROGRESS = Progress(step=1, steps=9, stage="all", seconds=1, images_per_second=1
 def test_reports_arrive_in_order_and_whole() -> None:
     read_end, write_end = os.pipe()
     speech = Speech(write_end)
-    told: list[Report] = [Log(message="x" * 100_000), Advance(progress=PROGRESS, epoch=1), Log(message="é\n")]
+    told: list[Report] = [Log(message="x" * 100_000), Advance(progress=PROGRESS, epochs=(1,)), Log(message="é\n")]
     heard: list[Report] = []
 
     def listen() -> None:
@@ -72,27 +72,42 @@ def snapshot(step: int, epoch: float) -> Snapshot:
     return Snapshot(step, 100, "all", 1.0, 2.0, None, epoch, {"loss": float("nan"), "kl": 1.0})
 
 
-def test_progress_is_told_once_a_second_and_epochs_when_they_are_over(tmp_path: Path, clock: list[float]) -> None:
+def test_progress_is_told_once_a_second_and_every_epoch_when_it_is_over(tmp_path: Path, clock: list[float]) -> None:
     told: list[Report] = []
     reporter = Reporter(About("tiny", {}, tmp_path, 0, 100, "cpu"), told.append, lambda: None)
-    for step, epoch, time in [(10, 0.5, 100.0), (20, 1.0, 100.5), (30, 1.5, 101.0), (40, 1.9, 102.5), (100, 5, 102.6)]:
+    moments = [
+        (10, 0.5, 100.0),
+        (12, 0.6, 100.2),
+        (20, 1.0, 100.3),
+        (30, 1.5, 100.4),
+        (60, 3.1, 100.5),
+        (100, 5, 100.6),
+    ]
+    for step, epoch, time in moments:
         clock[0] = time
         reporter.progress(snapshot(step, epoch))
     advances = [report for report in told if isinstance(report, Advance)]
-    assert [(one.progress.step, one.epoch) for one in advances] == [(10, None), (30, 1), (40, None), (100, 5)]
+    assert [(one.progress.step, one.epochs) for one in advances] == [(10, ()), (20, (1,)), (60, (2, 3)), (100, (4, 5))]
     assert advances[0].progress.losses == {"kl": 1.0}  # JSON has no NaN
 
 
-def test_pictures_are_told_by_their_files_and_the_last_one_always(tmp_path: Path, clock: list[float]) -> None:
+def test_run_that_goes_on_tells_the_epochs_since_then_and_its_end_always(tmp_path: Path) -> None:
+    told: list[Report] = []
+    reporter = Reporter(About("tiny", {}, tmp_path, 20, 50, "cpu"), told.append, lambda: None)
+    for step, epoch in [(41, 4.1), (50, 4.96)]:
+        reporter.progress(Snapshot(step, 50, "all", 1.0, 2.0, None, epoch, {}))
+    assert [report.epochs for report in told if isinstance(report, Advance)] == [(3, 4), (4,)]
+
+
+def test_every_picture_is_told_by_its_file(tmp_path: Path) -> None:
     told: list[Report] = []
     trained: list[bool] = []
     reporter = Reporter(About("tiny", {}, tmp_path, 0, 100, "cpu"), told.append, lambda: trained.append(True))
-    for step, time in [(10, 100.0), (20, 100.5), (30, 101.5), (100, 101.6)]:
-        clock[0] = time
+    for step in (10, 20, 30, 100):
         reporter.picture(Picture(step, step / 10, b"PNG"))
     paths = [report.path for report in told if not isinstance(report, Log)]
     assert [path.relative_to(tmp_path.resolve()) for path in paths] == [
-        Path(f"pictures/{step:07d}.png") for step in (10, 30, 100)
+        Path(f"pictures/{step:07d}.png") for step in (10, 20, 30, 100)
     ]
     reporter.publishing()
     assert trained == [True]

@@ -1,5 +1,6 @@
 """What a run tells reaches the ledger in order, also when the ledger was away, and never with an old fence."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobs.database import open_database
-from jobs.errors import DatabaseError
+from jobs.errors import DatabaseError, JobStateError
 from jobs.ledger import Ledger
 from jobs.model import Failure, Job, NewJob, Progress, WorkerInfo
 from tests.training.worker.rig import until
@@ -17,9 +18,34 @@ RECIPE = {"name": "tiny", "family": "vae"}
 
 
 class Moody(Ledger):
-    """A ledger whose database can be away."""
+    """A ledger whose database can be away, and which can be at a loss with what some methods are given."""
 
     away = False
+    puzzled: tuple[str, ...] = ()
+
+    def log(self, *given: Any) -> None:
+        self._puzzle("log")
+        super().log(*given)
+
+    def permit(self, *given: Any) -> Any:
+        self._puzzle("permit")
+        return super().permit(*given)
+
+    def finish(self, job_id: str, fence: int, state: Any, result: Any = None, failure: Any = None) -> None:
+        self._puzzle(state)
+        super().finish(job_id, fence, state, result, failure)
+
+    def release(self, *given: Any) -> None:
+        self._puzzle("release")
+        super().release(*given)
+
+    def wanted(self, *given: Any) -> Any:
+        self._puzzle("wanted")
+        return super().wanted(*given)
+
+    def _puzzle(self, method: str) -> None:
+        if method in self.puzzled:
+            raise LookupError(method)
 
     def _write(self, work: Any) -> Any:
         if self.away:
@@ -125,3 +151,60 @@ def test_job_of_somebody_else_is_not_written_to(ledger: Moody, job: Job, link: L
 def test_job_that_is_given_back_waits_for_anybody(ledger: Moody, job: Job, link: Link) -> None:
     assert link.release(lambda: False)
     assert [waiting.id for waiting in ledger.waiting()] == [job.id]
+
+
+def test_event_that_cannot_be_written_is_left_out_and_the_next_ones_are_written(
+    ledger: Moody, job: Job, link: Link
+) -> None:
+    ledger.puzzled = ("log",)
+    link.log("strange")
+    link.epoch({"epoch": 1})
+    assert link.finish("cancelled", lambda: False)
+    assert [event.kind for event in ledger.events(job.id, after=2)] == ["epoch", "state"]
+
+
+def test_end_that_cannot_be_written_is_a_failure(ledger: Moody, job: Job, link: Link) -> None:
+    ledger.puzzled = ("cancelled",)
+    assert link.finish("cancelled", lambda: False)
+    ended = ledger.get(job.id)
+    assert (ended.state, ended.failure and ended.failure.code) == ("failed", "internal")
+
+
+@pytest.mark.parametrize("release", [True, False])
+def test_job_of_which_no_end_at_all_can_be_written_is_let_go(release: bool, ledger: Moody, link: Link) -> None:
+    ledger.puzzled = ("cancelled", "failed", "release")
+    assert not (link.release(lambda: False) if release else link.finish("cancelled", lambda: False))
+    assert link.wanted == "nothing"
+
+
+def test_question_that_fails_is_asked_again(ledger: Moody, job: Job, link: Link) -> None:
+    ledger.puzzled = ("wanted", "permit")
+    permission = link.permission()
+    inquiry = link.inquire()
+    time.sleep(0.5)
+    assert (permission(), inquiry()) == (None, None)
+    ledger.puzzled = ()
+    until(lambda: permission() == "run" and inquiry() == "run", "no answer", 20)
+    with pytest.raises(JobStateError, match="is being published"):
+        ledger.cancel(job.id)
+
+
+def test_permission_is_refused_to_a_run_that_is_to_be_cancelled(ledger: Moody, job: Job, link: Link) -> None:
+    ledger.cancel(job.id)
+    permission = link.permission()
+    until(lambda: permission() == "cancel", "no answer", 20)
+
+
+def test_what_was_written_is_not_written_again_when_the_question_after_it_fails(
+    ledger: Moody, job: Job, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        raise DatabaseError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "wanted", away)
+        link.log("once")
+        until(lambda: len(ledger.events(job.id)) > 2, "not written", 20)
+        time.sleep(1.5)
+    assert link.finish("cancelled", lambda: False)
+    assert [event.kind for event in ledger.events(job.id, after=2)] == ["log", "state"]

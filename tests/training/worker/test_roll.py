@@ -12,6 +12,7 @@ from jobs.errors import DatabaseError
 from jobs.ledger import Ledger
 from jobs.model import NewJob, WorkerInfo
 from tests.training.worker.rig import until
+from training.worker import roll as roll_module
 from training.worker.roll import Roll, host
 from training.worker.settings import WorkerSettings
 
@@ -55,16 +56,16 @@ def test_process_that_is_gone_from_this_machine_is_dead_at_once(
     ledger.register(WorkerInfo(instance="other", name="other", host=where(), pid=pid(), device="cpu"))
     job = ledger.submit(NewJob(recipe={"name": "tiny", "family": "vae"}))[0]
     assert ledger.start(job.id, 1, "other") is not None
-    assert roll.alive() == ({"us", "other"} if alive else {"us"})
+    assert roll.present() == ({"us", "other"} if alive else {"us"})
     assert ledger.get(job.id).state == ("running" if alive else "queued")
 
 
 def test_silent_worker_is_dead_after_its_lapse_and_we_are_not(ledger: Ledger, roll: Roll) -> None:
     ledger.register(WorkerInfo(instance="other", name="other", host="elsewhere", pid=1, device="cpu"))
-    assert roll.alive() == {"us", "other"}
-    until(lambda: roll.alive() == {"us"}, "still alive", 20)
+    assert roll.present() == {"us", "other"}
+    until(lambda: roll.present() == {"us"}, "still alive", 20)
     time.sleep(2 * LAPSE_S)
-    assert roll.alive() == {"us"}
+    assert roll.present() == {"us"}
     assert [worker.instance for worker in ledger.workers() if worker.alive] == ["us"]
 
 
@@ -77,7 +78,7 @@ def test_whoever_could_not_reach_the_database_buries_nobody_before_a_whole_lapse
     with monkeypatch.context() as patch:
         patch.setattr(ledger, "beat", lambda *_: (_ for _ in ()).throw(DatabaseError("away")))
         time.sleep(0.3)
-    roll.alive()
+    assert roll.present() == {"us", "other"}, "what nobody took from it is not to be given to others"
     assert next(worker for worker in ledger.lapsed() if worker.instance == "other").alive is False
     assert ledger.bury("other"), "it was buried already"
 
@@ -87,3 +88,24 @@ def test_worker_that_leaves_is_gone_and_one_that_was_buried_too_early_is_back(le
     until(lambda: any(worker.alive for worker in ledger.workers()), "not back", 20)
     roll.close()
     assert [worker.alive for worker in ledger.workers()] == [False]
+
+
+def test_worker_whose_lapse_ends_between_two_looks_at_the_roll_keeps_its_work(
+    ledger: Ledger, roll: Roll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.register(WorkerInfo(instance="other", name="other", host="elsewhere", pid=1, device="cpu"))
+    monkeypatch.setattr(ledger, "lapsed", lambda *_: [])
+    time.sleep(LAPSE_S + 0.3)
+    assert not next(worker for worker in ledger.workers() if worker.instance == "other").alive
+    assert roll.present() == {"us", "other"}
+
+
+def test_machines_of_one_name_are_told_apart_by_their_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = []
+    for boot in ("d86560e0-1111", "0c4f6a31-1111"):
+        (tmp_path / "boot_id").write_text(f"{boot}\n")
+        monkeypatch.setattr(roll_module, "_BOOT", tmp_path / "boot_id")
+        hosts.append(host())
+    assert len(set(hosts)) == 2
+    monkeypatch.setattr(roll_module, "_BOOT", tmp_path / "none")
+    assert host()
