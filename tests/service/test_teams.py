@@ -175,6 +175,7 @@ def test_worker_that_hangs_for_good_is_replaced(store: Path) -> None:
         with client_of(url, sound) as client:
             until(lambda: not why_not_ready(client))
             hung.suspend()
+            until(lambda: why_not_ready(client))
             until(lambda: hung.pid not in {worker.pid for worker in workers_of(running)})
             until(lambda: len(workers_of(running)) == 2 and not why_not_ready(client))
             assert sound.is_running()

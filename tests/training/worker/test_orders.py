@@ -26,6 +26,9 @@ def test_cancelled_run_stops_within_a_step_keeps_its_checkpoint_and_goes_on_from
     rig.ledger.resume(job.id)
     assert rig.wait(job).state == "succeeded", rig.logs(job)
     assert "going on after round" in (rig.runs / "jobs" / job.id / "worker.log").read_text()
+    undisturbed = rig.submit("undisturbed", rounds=12_000)
+    assert rig.wait(undisturbed).state == "succeeded", rig.logs(undisturbed)
+    assert rig.weights(job) == rig.weights(undisturbed)
     assert worker.process.poll() is None
 
 
