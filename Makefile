@@ -1,5 +1,6 @@
 # Everything a developer does, one word each. `make` alone lists them.
-PYTHON ?= python3
+# python3, unless the system's is a good deal faster; looked for only when the environment is made.
+PYTHON ?= $(shell python3 scripts/choose_python.py)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable

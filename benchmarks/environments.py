@@ -35,7 +35,7 @@ def environment(name: str, base: str, folder: Path) -> Path:
     """
     place = folder / name
     python = place / "bin" / "python"
-    mark = hashlib.sha256(pins(name).read_bytes() + base.encode()).hexdigest()
+    mark = hashlib.sha256(pins(name).read_bytes() + _build(base).encode()).hexdigest()
     ready = place / _READY
     if not ready.is_file() or ready.read_text() != mark:
         print(f"making the environment of {name} in {place}", file=sys.stderr, flush=True)
@@ -45,7 +45,12 @@ def environment(name: str, base: str, folder: Path) -> Path:
     return python
 
 
-def _run(command: list[str]) -> None:
+def _build(python: str) -> str:
+    """Which interpreter it is: environments of one name may have been made with another since."""
+    return _run([python, "-c", "import sys; print(sys.version, sys.base_prefix)"])
+
+
+def _run(command: list[str]) -> str:
     try:
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
@@ -53,3 +58,4 @@ def _run(command: list[str]) -> None:
     if ended.returncode:
         lines = [line for line in (ended.stdout + ended.stderr).splitlines() if line.strip()]
         raise BenchmarkError(f"{' '.join(command[1:4])} failed: {lines[-1] if lines else ended.returncode}")
+    return ended.stdout
