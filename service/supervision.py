@@ -7,7 +7,8 @@ from typing import Self
 from starlette.requests import ClientDisconnect, Request
 
 from service.errors import DeadlineError
-from service.transport import when_client_leaves
+from service.timers import LazyTimer
+from service.transport import deadline_timer, when_client_leaves
 
 _AFTER_THE_ENGINE_S = 0.005  # it watches the same deadline, and knows what became of the request
 
@@ -31,16 +32,17 @@ class Supervision:
         self._deadline = deadline
         self._loop = asyncio.get_running_loop()
         self._reason: Exception | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: LazyTimer | None = None
         self._watcher: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
         if self._deadline is not None:
-            self._timer = self._loop.call_at(self._deadline + _AFTER_THE_ENGINE_S, self._expire)
+            self._timer = deadline_timer(self._request.scope)
+            self._timer.set(self._deadline + _AFTER_THE_ENGINE_S, self._expire)
         when_client_leaves(self._request.scope, self._leave)
         return self
 
@@ -49,11 +51,11 @@ class Supervision:
         if not when_client_leaves(self._request.scope, self._leave):
             self._watcher = self._loop.create_task(self._watch())
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._timer is not None:
-            self._timer.cancel()
+            self._timer.unset(self._expire)
         if self._watcher is not None:
             self._watcher.cancel()
         when_client_leaves(self._request.scope, None)

@@ -18,6 +18,8 @@ from typing import Any, cast
 from starlette.types import Message, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from service.timers import LazyTimer
+
 WHOLE = "genserve.answer"
 
 _CYCLE = "genserve.cycle"
@@ -28,9 +30,11 @@ class Cycle(RequestResponseCycle):
 
     Attributes:
         left: Called if the client leaves before it has its answer.
+        deadline: Of the connection, for the request that is answered.
     """
 
     left: Callable[[], None] | None = None
+    deadline: LazyTimer
 
     async def run_asgi(self, app: Any) -> None:
         """See RequestResponseCycle."""
@@ -70,23 +74,27 @@ class Protocol(HttpToolsProtocol):
     """For `uvicorn.Config(http=...)`."""
 
     _running: Cycle | None = None  # `cycle` is the last one that came, which waits if requests are pipelined
-    _patience: asyncio.TimerHandle | None = None  # with a client that owes us a request's head
+    _owes_head = True  # a first one, or the rest of one that has begun
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""
         super().connection_made(transport)
+        self.deadline = LazyTimer(self.loop)
+        self._patience = LazyTimer(self.loop)  # with a client that owes us a request's head
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
         super().data_received(data)
-        if self._patience is None and self.timeout_keep_alive_task is None and self._is_idle():
-            self._await_head()  # a head has begun, and uvicorn waits for its end for ever
+        if not self._owes_head and self._is_idle():
+            self._owes_head = True
+            self._await_head()  # uvicorn waits for the end of a head for ever
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         super().connection_lost(exc)
-        self._unset_patience()
+        self.deadline.close()
+        self._patience.close()
         cycle, self._running = self._running, None
         if cycle is None or cycle.response_complete:
             return
@@ -95,11 +103,22 @@ class Protocol(HttpToolsProtocol):
         if cycle.left is not None:
             cycle.left()
 
+    def on_response_complete(self) -> None:
+        """An answer is out: the next request that waits has its turn, or one is waited for."""
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._await_head()
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._unset_patience()
+        self._owes_head = False
+        self._patience.unset(self._give_up)
         # uvicorn makes the object itself, from a class that it does not let one choose.
         cycle.__class__ = Cycle
         self._running = cast(Cycle, cycle)
+        self._running.deadline = self.deadline
         scope = cast(dict[str, Any], cycle.scope)
         scope[_CYCLE] = cycle
         if scope["method"] != "HEAD":
@@ -110,17 +129,17 @@ class Protocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _await_head(self) -> None:
-        self._patience = self.loop.call_later(self.timeout_keep_alive, self._give_up)
-
-    def _unset_patience(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        self._patience.set(self.loop.time() + self.timeout_keep_alive, self._give_up)
 
     def _give_up(self) -> None:
-        self._patience = None
         if self._is_idle() and not self.transport.is_closing():
             self.transport.close()
+
+
+def deadline_timer(scope: Scope) -> LazyTimer:
+    """The timer for the deadline of a request, of which a connection has one."""
+    cycle = scope.get(_CYCLE)
+    return LazyTimer(asyncio.get_running_loop()) if cycle is None else cycle.deadline
 
 
 def when_client_leaves(scope: Scope, call: Callable[[], None] | None) -> bool:

@@ -130,7 +130,7 @@ async def send(request: Request) -> Response:
     unwrap = _unwrapping(request)
     headers = trace_of(request.scope).headers
     declared = desk.check_length(headers.get(b"content-length", b"").decode("latin-1"))
-    async with Supervision(request, None) as supervision:
+    with Supervision(request, None) as supervision:
 
         async def chunks() -> AsyncIterator[bytes]:
             async for chunk in read_chunks(request.receive, desk.pace, desk.most_bytes):

@@ -52,12 +52,12 @@ class EventStream(Response):
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         cutting = asyncio.create_task(self._cut_at_the_end(scope))
         try:
-            with contextlib.suppress(ClientDisconnect):
-                async with Supervision(Request(scope, receive), deadline=None) as supervision:
-                    supervision.body_was_read()
-                    if WITHOUT_BODY not in scope:
-                        await self._write(send)
-                    await send({"type": "http.response.body"})
+            request = Request(scope, receive)
+            with contextlib.suppress(ClientDisconnect), Supervision(request, deadline=None) as supervision:
+                supervision.body_was_read()
+                if WITHOUT_BODY not in scope:
+                    await self._write(send)
+                await send({"type": "http.response.body"})
         finally:
             cutting.cancel()
 

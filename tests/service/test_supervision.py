@@ -17,7 +17,7 @@ SCOPE = {"type": "http"}  # of a server that does not tell when a client leaves
 
 @contextlib.asynccontextmanager
 async def supervised(receive: Any, deadline: float | None) -> AsyncIterator[None]:
-    async with Supervision(Request(SCOPE, receive), deadline) as supervision:
+    with Supervision(Request(SCOPE, receive), deadline) as supervision:
         supervision.body_was_read()
         yield
 
@@ -110,8 +110,8 @@ def test_error_of_the_work_itself_gets_out() -> None:
 
 def test_client_that_stops_in_the_middle_of_its_body_meets_its_deadline() -> None:
     async def main() -> None:
-        with pytest.raises(DeadlineError):
-            async with Supervision(Request(SCOPE, never), asyncio.get_running_loop().time() + 0.02):
-                await never()  # as reading the body does
+        deadline = asyncio.get_running_loop().time() + 0.02
+        with pytest.raises(DeadlineError), Supervision(Request(SCOPE, never), deadline):
+            await never()  # as reading the body does
 
     run(main())
