@@ -17,6 +17,7 @@ from bundle.manifest import GraphName
 from service.body import Fields, parse_body, read_body, typed
 from service.catalog import Catalog
 from service.context import Context
+from service.engine.rows import Rows
 from service.errors import DeadlineError, InvalidRequestError, OverloadedError
 from service.formats.negotiation import NPY, RAW, negotiate
 from service.formats.render import Drawing, Options, head, render
@@ -53,29 +54,42 @@ class Call:
     deadline: float | None
     engine_deadline: float | None
 
-    def admit(self, model: Model, graph: GraphName, n: int, *, drawn: bool = True) -> None:
-        """Note what the request is about, and refuse it now if it could not be answered in time.
+    def about(self, model: Model, graph: GraphName, n: int) -> None:
+        """Note what the request is about, and leave time to compress its images.
 
         Args:
             model: What is asked.
             graph: Which of its graphs runs first.
-            n: Rows of the request.
-            drawn: The answer has n images, which take time to compress after the engine is done.
+            n: Images of the answer.
 
         Raises:
             OverloadedError: If so many images wait to be compressed that the deadline could not be met.
-            ServiceError: What `Batcher.admit` raises.
         """
         self.trace.about(model.name, model.version, n)
-        if drawn and self.deadline is not None:
+        if self.deadline is not None:
             self._leave_time_to_compress(model, graph, n, self.deadline)
+
+    def admit(self, model: Model, graph: GraphName, n: int, *, drawn: bool = True) -> None:
+        """Before there are inputs, which take time to make: note it, and refuse it now if it could not be in time.
+
+        Args:
+            model, graph, n: As for `about`.
+            drawn: The answer has images, which take time to compress after the engine is done.
+
+        Raises:
+            ServiceError: What `about` and `Batcher.admit` raise.
+        """
+        if drawn:
+            self.about(model, graph, n)
+        else:
+            self.trace.about(model.name, model.version, n)
         model.admit(graph, n, self.engine_deadline)
 
-    async def run(
-        self, model: Model, graph: GraphName, inputs: Mapping[str, Array], outputs: Sequence[str]
-    ) -> dict[str, Array]:
+    def run(
+        self, model: Model, graph: GraphName, inputs: Mapping[str, Rows], outputs: Sequence[str]
+    ) -> Awaitable[dict[str, Array]]:
         """`Model.run` with the request's deadline; what it took goes into the trace."""
-        return await model.run(graph, inputs, outputs, self.engine_deadline, self.trace.timings)
+        return model.run(graph, inputs, outputs, self.engine_deadline, self.trace.timings)
 
     async def encode(self, size: int, write: Callable[[], bytes], kind: str = "") -> bytes:
         """Compress the answer, off the event loop unless it is small.
@@ -135,14 +149,15 @@ async def answer(
     media_type = negotiate(headers.get(b"accept", b"").decode("latin-1"), offered)
     options, query = _split_query(request.query_params) if scope["query_string"] else (_NO_OPTIONS, _NO_QUERY)
     content_type = headers.get(b"content-type", b"application/json").decode("latin-1")
-    most = context.settings.max_images
     call = Call(context, catalog, trace, media_type, options, deadline, deadline)
-    async with Supervision(request, deadline) as supervision:
+    with Supervision(request, deadline) as supervision:
         raw = await read_body(request.receive, headers.get(b"content-length", b""), context.max_body)
         supervision.body_was_read()
-        body = await context.workers.run(
-            len(raw), lambda: validate(schema, parse_body(raw, content_type, query, array_field, most))
-        )
+
+        def parse() -> Body:
+            return validate(schema, parse_body(raw, content_type, query, array_field, context.settings.max_images))
+
+        body = await context.workers.run(len(raw), parse)
         return await work(call, body)
 
 

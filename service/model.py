@@ -1,6 +1,6 @@
 """A model that serves: what it is, and the queues of its graphs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NoReturn
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bundle.manifest import GraphName, Manifest
 from service.engine.batcher import Batcher
+from service.engine.rows import Rows
 from service.engine.timings import Timings
 from service.errors import GraphMissingError, InvalidRequestError, ServiceError
 from service.formats.render import Identity
@@ -90,21 +91,22 @@ class Model:
         """Raise an error that `run` does not know of, counted as one of the graph's."""
         self._batcher(graph).refuse(error)
 
-    async def run(
+    def run(
         self,
         graph: GraphName,
-        inputs: Mapping[str, Array],
+        inputs: Mapping[str, Rows],
         outputs: Sequence[str],
         deadline: float | None = None,
         timings: Timings | None = None,
-    ) -> dict[str, Array]:
+    ) -> Awaitable[dict[str, Array]]:
         """Run a graph, in batches with whoever else asks for it.
 
         Row i of the answer depends on row i of the inputs alone, to the bit.
 
         Args:
             graph: Which one.
-            inputs: All inputs of the graph, of the manifest's types and shapes, with the same first axis n >= 1.
+            inputs: All inputs of the graph, of the manifest's types and shapes, with the same first axis n >= 1. They
+                are arrays, or what makes them when they run.
             outputs: Names of the outputs that are wanted.
             deadline: Loop time after which nobody wants the answer.
             timings: What the run takes is added to them.
@@ -117,7 +119,7 @@ class Model:
             InvalidRequestError: If inputs or outputs do not fit the manifest.
             ServiceError: What `Batcher.run` raises.
         """
-        return await self._batcher(graph).run(self._checked(graph, inputs, outputs), outputs, deadline, timings)
+        return self._batcher(graph).run(self._checked(graph, inputs, outputs), outputs, deadline, timings)
 
     def _batcher(self, graph: GraphName) -> Batcher:
         batcher = self.batchers.get(graph)
@@ -125,7 +127,7 @@ class Model:
             raise GraphMissingError(f"model {self.name!r} has no graph {graph!r}; it has: {', '.join(self.batchers)}")
         return batcher
 
-    def _checked(self, graph: GraphName, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+    def _checked(self, graph: GraphName, inputs: Mapping[str, Rows], outputs: Sequence[str]) -> dict[str, Rows]:
         rows = self._rows[graph]
         if inputs.keys() != rows.keys():
             raise InvalidRequestError(

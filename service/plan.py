@@ -2,16 +2,16 @@
 
 import secrets
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bundle.errors import LatentError, PriorError
-from bundle.latents import latents
+from bundle.latents import SeededCodes, SeededLabels
 from bundle.manifest import GraphName
-from bundle.philox import MAX_SEED, labels
+from bundle.philox import MAX_SEED
 from service.endpoint import Call
+from service.engine.rows import Rows
 from service.errors import (
     GraphMissingError,
     InvalidRequestError,
@@ -21,7 +21,6 @@ from service.errors import (
 from service.model import Model
 from service.schemas import Label
 
-Array = NDArray[Any]
 Codes = NDArray[np.float32]
 
 
@@ -76,8 +75,8 @@ def new_seed() -> int:
     return secrets.randbelow(MAX_SEED + 1)
 
 
-async def draw_codes(call: Call, model: Model, seed: int, start: int, n: int, truncation: float = 1.0) -> Codes:
-    """Codes of the images `start` to `start + n - 1` of a seed, shape (n, latent_dim).
+def seeded_codes(model: Model, seed: int, start: int, n: int, truncation: float = 1.0) -> SeededCodes:
+    """Codes of the images `start` to `start + n - 1` of a seed, shape (n, latent_dim), to be drawn when they run.
 
     Raises:
         PriorMissingError: If the model is an autoencoder without a prior.
@@ -91,9 +90,14 @@ async def draw_codes(call: Call, model: Model, seed: int, start: int, n: int, tr
             'its codes; until then send "latents", or use /reconstruct or /interpolate between images'
         )
     try:
-        return await call.context.workers.run(n * prior.draws, lambda: latents(prior, seed, start, n, truncation))
+        return SeededCodes(prior, seed, start, n, truncation)
     except (LatentError, PriorError) as error:
         raise InvalidRequestError(str(error)) from error
+
+
+async def draw_codes(call: Call, codes: SeededCodes) -> Codes:
+    """The codes themselves."""
+    return await call.context.workers.run(len(codes) * codes.prior.draws, lambda: SeededCodes.draw([codes]))
 
 
 def check_codes(codes: Codes, name: str, width: int, of: str) -> Codes:
@@ -126,9 +130,9 @@ def choose_labels(
     return np.array([_class_number(label, names, model.name) for label in chosen], dtype=np.int64)
 
 
-def draw_labels(model: Model, seed: int, start: int, n: int) -> NDArray[np.int64]:
-    """Class numbers that a seed draws, shape (n,)."""
-    return labels(len(model.manifest.labels or []), seed, start, n)
+def seeded_labels(model: Model, seed: int, start: int, n: int) -> SeededLabels:
+    """Class numbers that a seed draws, shape (n,), to be drawn when they run."""
+    return SeededLabels(len(model.manifest.labels or []), seed, start, n)
 
 
 def takes(model: Model, graph: GraphName, tensor: str) -> bool:
@@ -136,13 +140,13 @@ def takes(model: Model, graph: GraphName, tensor: str) -> bool:
     return tensor in model.inputs[graph]
 
 
-def inputs_for(model: Model, graph: GraphName, found: Mapping[str, Array | None]) -> dict[str, Array]:
+def inputs_for(model: Model, graph: GraphName, found: Mapping[str, Rows | None]) -> dict[str, Rows]:
     """What there is, less what is None.
 
     Raises:
         InvalidRequestError: If an input of the graph is not among it.
     """
-    inputs = {name: array for name, array in found.items() if array is not None}
+    inputs = {name: rows for name, rows in found.items() if rows is not None}
     missing = model.inputs[graph] - inputs.keys()
     if missing:
         raise InvalidRequestError(

@@ -69,6 +69,13 @@ class Settings(BaseSettings):
     max_wait_ms: FiniteFloat = Field(
         default=0.0, ge=0, le=1000, description="ms that an idle lane waits for a fuller batch"
     )
+    at_once_ms: FiniteFloat = Field(
+        default=0.5,
+        ge=0,
+        le=10,
+        description="ms: where no lane runs anything, a run that should take no longer is made without waking one; "
+        "on a CPU, with 2 workers or more; 0 is never",
+    )
     queue_images: int = Field(
         default=4096, ge=1, description="images that may wait per graph; more are refused with 503"
     )

@@ -22,6 +22,7 @@ class Limits:
         max_wait_s: How long an idle lane waits for a fuller batch, from the first request on.
         padding: What makes a row's bytes independent of its batch; see `find_padding`.
         hang_s: Seconds after which a run is given up, unless it was expected to take a good part of that.
+        at_once_s: A batch that should not take longer is run on the event loop if no lane has anything to do.
     """
 
     max_batch_size: int
@@ -29,6 +30,7 @@ class Limits:
     max_wait_s: float = 0.0
     padding: Padding = NO_PADDING
     hang_s: float = 30.0
+    at_once_s: float = 0.0
 
 
 class Admission:

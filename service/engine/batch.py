@@ -6,11 +6,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.invariance import Padding
 from service.engine.jobs import Answer, Job, Slice
+from service.engine.rows import gather
 from service.engine.runtimes.base import Runtime
 
 Array = NDArray[Any]
@@ -26,8 +26,8 @@ class BatchSizeError(Exception):
 class Owner(Protocol):
     """Whose slices they are. Batches call it from a lane's thread, without the lanes' lock."""
 
-    def ran(self, batch: "Batch", images: int, padding: int, seconds: float) -> None:
-        """A run of `images` and `padding` rows took so long."""
+    def ran(self, batch: "Batch", images: int, padding: int, seconds: float, gathering_s: float) -> None:
+        """A run of `images` and `padding` rows took so long, after its inputs had been gathered."""
 
     def back(self, batch: "Batch", outcomes: Sequence[Outcome]) -> None:
         """The batch is over, and this is known about its jobs."""
@@ -108,9 +108,9 @@ class Batch:
 
     def _run(self, slices: Sequence[Slice], rows: int) -> tuple[Answer, float]:
         executed = self._padding.rows(rows)
-        like = slices[0][0]
-        wanted = like.outputs
-        inputs = {name: _gather(name, slices, executed - rows) for name in like.inputs}
+        wanted = slices[0][0].outputs
+        begun = time.monotonic()
+        inputs = _inputs(slices, executed - rows)
         start = time.monotonic()
         self.running_since = start, executed
         try:
@@ -119,7 +119,7 @@ class Batch:
             self.running_since = None
         seconds = time.monotonic() - start
         if not self.abandoned:
-            self._owner.ran(self, rows, executed - rows, seconds)
+            self._owner.ran(self, rows, executed - rows, seconds, start - begun)
             _check_count(outputs, wanted, executed)
         return outputs, seconds
 
@@ -167,13 +167,15 @@ def _fail(job: Job, error: Exception) -> Outcome:
     return job, error
 
 
-def _gather(name: str, slices: Sequence[Slice], padding: int) -> Array:
-    parts = [
-        job.inputs[name] if stop - start == job.rows else job.inputs[name][start:stop] for job, start, stop in slices
-    ]
-    if padding:
-        parts.append(np.repeat(parts[-1][-1:], padding, axis=0))  # a row that is valid whatever the graph takes
-    return np.ascontiguousarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
+def _inputs(slices: Sequence[Slice], padding: int) -> dict[str, Array]:
+    found = {}
+    for name in slices[0][0].inputs:
+        parts = [
+            job.inputs[name] if stop - start == job.rows else job.inputs[name][start:stop]
+            for job, start, stop in slices
+        ]
+        found[name] = gather(parts, padding)
+    return found
 
 
 def _cut(slices: Sequence[Slice], limit: int) -> list[list[Slice]]:

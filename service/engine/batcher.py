@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from service.engine.jobs import Answer, Job
 from service.engine.keeper import Keeper
 from service.engine.lanes import Lanes
 from service.engine.observer import Ending, EngineObserver, Source
+from service.engine.rows import Rows
 from service.engine.runtimes.base import Runtime
 from service.engine.timings import Timings
 from service.engine.watchdog import Watchdog
@@ -73,6 +75,7 @@ class Batcher:
         self._lanes = lanes
         self._observer = observer
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()  # of the loop
         self._queue = FairQueue()
         self._opened_at = 0.0
         self._admission = Admission(self._name, self, self._queue, self.cost, lanes)
@@ -122,7 +125,7 @@ class Batcher:
 
     async def run(
         self,
-        inputs: Mapping[str, Array],
+        inputs: Mapping[str, Rows],
         outputs: Sequence[str],
         deadline: float | None = None,
         timings: Timings | None = None,
@@ -130,7 +133,7 @@ class Batcher:
         """Run the graph on a request's rows, together with those of other requests.
 
         Args:
-            inputs: Arrays with the same first axis n >= 1, which must not change meanwhile.
+            inputs: Arrays with the same first axis n >= 1, which must not change meanwhile; or what makes them.
             outputs: Names of the outputs that are wanted.
             deadline: Loop time after which nobody wants the answer.
             timings: Where the time went is added to it.
@@ -224,18 +227,22 @@ class Batcher:
         """See `Work`."""
         self._callers.fail_later(self._unavailable())
 
-    def ran(self, batch: Batch, images: int, padding: int, seconds: float) -> None:  # noqa: ARG002
+    def ran(self, batch: Batch, images: int, padding: int, seconds: float, gathering_s: float) -> None:  # noqa: ARG002
         """See `Owner`."""
-        rows = images + padding
+        rows, lane_s = images + padding, gathering_s + seconds
         with self._lanes.lock:
-            self._lanes.charge(self, seconds - self.cost.seconds(rows))
-            self.cost.learn(rows, seconds)
+            self._lanes.charge(self, lane_s - self.cost.seconds(rows))
+            self.cost.learn(rows, lane_s)
         self._observer.batch(self.source, images, padding, seconds)
 
     def back(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
         """See `Owner`."""
         self._keeper.give_back(batch)
-        if outcomes:
+        if not outcomes:
+            return
+        if batch.thread == self._thread:
+            self._callers.settle(outcomes)
+        else:
             self._callers.deliver(outcomes)
 
     def shrink(self, rows: int) -> None:
@@ -268,10 +275,29 @@ class Batcher:
         self._calling = False
         with self._lanes.lock:
             alive = self._lanes.alive
+            batch = self._take_at_once() if alive else None
             if alive and self._queue.images:
                 self._lanes.call(self)
+        if batch is not None:
+            batch.run()
         if not alive:  # the last one has died meanwhile, when this queue was not yet known to have work
             self.abandon()
+
+    def _take_at_once(self) -> Batch | None:
+        """What waits, if running it here takes less than a lane needs to wake up, and no lane runs anything."""
+        lanes, limits, images = self._lanes, self.limits, self._queue.images
+        if not limits.at_once_s or lanes.idle < lanes.alive or lanes.queues or not self._keeper.usable:
+            return None
+        if not 0 < images <= limits.max_batch_size or limits.max_wait_s:
+            return None
+        if not 0 < self.cost.seconds(limits.padding.rows(images)) <= limits.at_once_s:
+            return None
+        taken = self.take(time.monotonic())
+        if taken is None:
+            return None
+        batch, expected = taken
+        lanes.charge(self, expected)
+        return batch
 
     def _leave(self, job: Job, ending: Ending) -> None:
         if self._callers.remove(job) and ending != "ok":

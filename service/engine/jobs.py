@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.engine.rows import Rows
 from service.engine.timings import Timings
 
 Array = NDArray[Any]
@@ -20,7 +21,7 @@ class Job:
     """Rows that one caller wants run. The lanes' lock guards its counters.
 
     Args:
-        inputs: Arrays with the same first axis n.
+        inputs: Arrays with the same first axis n, or what makes them.
         outputs: Names of the outputs that are wanted.
         arrived: When it came, on the monotonic clock, in seconds.
         deadline: When it is too late, on the same clock.
@@ -47,7 +48,7 @@ class Job:
 
     def __init__(
         self,
-        inputs: Mapping[str, Array],
+        inputs: Mapping[str, Rows],
         outputs: Sequence[str],
         arrived: float,
         deadline: float | None,

@@ -16,7 +16,7 @@ _WEIGHTS_BYTES_PER_MS = 1e7  # a lane finds its weights cold: others have used t
 _MOST_WORKERS = 4  # each loads all models; HTTP of so many keeps up with a large machine's lanes
 _LEAST_LANES = 2  # of a worker among others, so that one large request is not left with one core
 _GPU_NODES = ("nvidia[0-9]*", "dxg", "kfd")  # in /dev
-BETWEEN_RUNS_MS = 0.05  # of a lane under load, see docs/decisions/0004-what-the-engine-spends.md
+BETWEEN_RUNS_MS = 0.1  # of a lane under load, see docs/decisions/0004-what-the-engine-spends.md
 
 
 def lane_count(settings: Settings, device: Device) -> int:
@@ -44,6 +44,14 @@ def worker_count(settings: Settings, devices: Path = Path("/dev")) -> int:
     if settings.device.startswith("cuda") or has_gpu or sys.platform != "linux":
         return 1  # elsewhere than on Linux, sockets that share a port do not share its connections
     return min(usable_cores(), _MOST_WORKERS)
+
+
+def at_once_s(settings: Settings, device: Device) -> float:
+    """Seconds of a run for which no lane is woken: only on a CPU, and beside other workers.
+
+    A run that hangs there hangs its worker. The workers' parent replaces it; a process that is alone has none.
+    """
+    return settings.at_once_ms / 1000 if device.kind == "cpu" and (settings.workers or 1) > 1 else 0.0
 
 
 def largest_batch(settings: Settings, model: str, device: Device, latency: Sequence[Latency], weights: int = 0) -> int:

@@ -1,5 +1,6 @@
 """From a graph in a verified bundle to a runtime that has proven itself: loaded, checked, made invariant, warmed."""
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from service.engine.admission import Limits
 from service.engine.backends import Backend
 from service.engine.cost import CostModel
 from service.engine.invariance import NO_PADDING, NotInvariantError, find_padding
-from service.engine.plan import largest_batch
+from service.engine.plan import at_once_s, largest_batch
 from service.engine.runtimes.base import Arrays, Runtime
 from service.settings import Settings
 
@@ -57,6 +58,7 @@ def prepare(
     runtime = reopen()
     try:
         limits = _limits(bundle, graph, spec, runtime, golden.inputs, settings, batch)
+        limits = dataclasses.replace(limits, at_once_s=at_once_s(settings, backend.device))
         cost = CostModel(_measure(runtime, spec, golden.inputs, limits))
     except BaseException:
         runtime.close()

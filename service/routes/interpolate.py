@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from starlette.responses import Response
 
 from bundle.errors import LatentError
+from bundle.latents import SeededLabels
 from service.encoding import encode
 from service.endpoint import Call, answer, draw
 from service.errors import InvalidRequestError, LatentShapeError
@@ -14,7 +15,17 @@ from service.formats.render import Drawing
 from service.interpolation import Method, path
 from service.model import Model
 from service.openapi import describe
-from service.plan import check_codes, choose_labels, draw_codes, draw_labels, find_model, inputs_for, latent_dim, takes
+from service.plan import (
+    check_codes,
+    choose_labels,
+    draw_codes,
+    find_model,
+    inputs_for,
+    latent_dim,
+    seeded_codes,
+    seeded_labels,
+    takes,
+)
 from service.schemas import ImagePoint, InterpolateRequest, LatentPoint, SeedPoint
 
 router = APIRouter()
@@ -68,7 +79,7 @@ async def _waypoints(call: Call, model: Model, body: InterpolateRequest) -> NDAr
     codes = []
     for point in body.waypoints:
         if isinstance(point, SeedPoint):
-            codes.append((await draw_codes(call, model, point.seed, point.index, 1))[0])
+            codes.append((await draw_codes(call, seeded_codes(model, point.seed, point.index, 1)))[0])
         elif isinstance(point, LatentPoint):
             of = f"model {model.name!r}"
             codes.append(check_codes(np.atleast_2d(point.latent), "latents", latent_dim(model), of)[0])
@@ -84,7 +95,7 @@ def _label(model: Model, body: InterpolateRequest) -> int | None:
     point = next((point for point in body.waypoints if isinstance(point, SeedPoint)), None)
     if point is None:
         raise InvalidRequestError(f"model {model.name!r} draws by class and no waypoint is a seed; send a label")
-    return int(draw_labels(model, point.seed, point.index, 1)[0])
+    return int(SeededLabels.draw([seeded_labels(model, point.seed, point.index, 1)])[0])
 
 
 def _default_method(model: Model) -> Method:

@@ -1,12 +1,11 @@
 """POST /sample: images from seeds, or from codes given outright."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from fastapi import APIRouter, Request
 from numpy.typing import NDArray
 from starlette.responses import Response
 
+from bundle.latents import SeededCodes, SeededLabels
 from service.endpoint import Call, answer, draw
 from service.errors import InvalidRequestError
 from service.formats.negotiation import IMAGE_FORMATS
@@ -14,15 +13,17 @@ from service.formats.render import Drawing
 from service.model import Model
 from service.openapi import describe
 from service.plan import (
+    Codes,
     check_codes,
     check_count,
     choose_labels,
     draw_codes,
-    draw_labels,
     find_model,
     inputs_for,
     latent_dim,
     new_seed,
+    seeded_codes,
+    seeded_labels,
     takes,
 )
 from service.schemas import SampleRequest
@@ -30,15 +31,6 @@ from service.schemas import SampleRequest
 router = APIRouter()
 
 _PIXELS = ("pixels",)
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Codes (n, latent_dim) and labels (n,), and the seed if it had a part in them."""
-
-    z: NDArray[np.float32]
-    label: NDArray[np.int64] | None
-    seed: int | None
 
 
 @router.post("/sample", **describe("sample", SampleRequest, IMAGE_FORMATS))
@@ -54,20 +46,18 @@ async def sample(request: Request) -> Response:
 async def _sample(call: Call, body: SampleRequest) -> Response:
     model = find_model(call, body.model, "decode")
     n = check_count(call, _count(body))
-    call.admit(model, "decode", n)
+    call.about(model, "decode", n)
     if body.prompt is not None and not takes(model, "decode", "tokens"):
         raise InvalidRequestError(f"prompt is given, but model {model.name!r} takes none; leave it out")
-    source = await _source(call, model, body, n)
-    codes = _structured_codes(model, body, n)
-    inputs = inputs_for(model, "decode", {"z": source.z, "label": source.label, "codes": codes})
+    seed = new_seed() if body.seed is None else body.seed
+    z = _codes(model, body, seed, n)
+    label = _labels(model, body, seed, n)
+    inputs = inputs_for(model, "decode", {"z": z, "label": label, "codes": _structured_codes(model, body, n)})
     outputs = await call.run(model, "decode", inputs, _PIXELS)
-    drawing = Drawing(
-        model.identity,
-        outputs["pixels"],
-        source.seed,
-        body.start,
-        latents=source.z if "latents" in body.include else None,
-    )
+    seeded = isinstance(z, SeededCodes) or isinstance(label, SeededLabels)
+    drawing = Drawing(model.identity, outputs["pixels"], seed if seeded else None, body.start)
+    if "latents" in body.include:
+        drawing.latents = await draw_codes(call, z) if isinstance(z, SeededCodes) else z
     return await draw(call, drawing)
 
 
@@ -81,19 +71,19 @@ def _count(body: SampleRequest) -> int:
     return len(body.latents)
 
 
-async def _source(call: Call, model: Model, body: SampleRequest, n: int) -> _Source:
-    seed = new_seed() if body.seed is None else body.seed
-    label = choose_labels(model, "decode", body.label, n)
-    drawn_label = label is None and takes(model, "decode", "label")
-    if drawn_label:
-        label = draw_labels(model, seed, body.start, n)
+def _codes(model: Model, body: SampleRequest, seed: int, n: int) -> SeededCodes | Codes:
     if body.latents is None:
-        return _Source(await draw_codes(call, model, seed, body.start, n, body.truncation), label, seed)
-    z = check_codes(body.latents, "latents", latent_dim(model), f"model {model.name!r}")
-    return _Source(z, label, seed if drawn_label else None)
+        return seeded_codes(model, seed, body.start, n, body.truncation)
+    return check_codes(body.latents, "latents", latent_dim(model), f"model {model.name!r}")
 
 
-def _structured_codes(model: Model, body: SampleRequest, n: int) -> NDArray[np.float32] | None:
+def _labels(model: Model, body: SampleRequest, seed: int, n: int) -> SeededLabels | NDArray[np.int64] | None:
+    if body.label is None and takes(model, "decode", "label"):
+        return seeded_labels(model, seed, body.start, n)
+    return choose_labels(model, "decode", body.label, n)
+
+
+def _structured_codes(model: Model, body: SampleRequest, n: int) -> Codes | None:
     if body.codes is None:
         return None
     spec = model.manifest.graphs["decode"].input("codes")

@@ -20,7 +20,7 @@ NOW, CHOSEN_SETUP = POINTS[0].setup, POINTS[1].setup
 def test_table_has_a_line_for_each_point_and_marks_the_proposed_and_the_present_one() -> None:
     header, *lines = table(POINTS, NOW, CHOSEN_SETUP)
     assert header.split() == HEADER
-    assert lines[0].split() == ["2", "x", "1", "1", "0.5", "1", "2.1", "2,000", "100", "←", "now"]
+    assert lines[0].split() == ["2", "x", "1", "1", "0.5", "1", "2.2", "2,000", "100", "←", "now"]
     assert lines[1].split()[-2:] == ["←", "proposed"]
     assert [line for line in lines if "←" in line] == lines[:2]
     assert len(lines) == len(POINTS)
