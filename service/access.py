@@ -4,7 +4,9 @@ import asyncio
 import logging
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from select import PIPE_BUF
 
 import orjson
 import structlog
@@ -50,8 +52,22 @@ class AccessLog:
             self._timer = None
         if self._lines:
             lines, self._lines = self._lines, []
-            sys.stderr.write("".join(lines))
-            sys.stderr.flush()
+            for text in _whole(lines):
+                sys.stderr.write(text)
+                sys.stderr.flush()
+
+
+def _whole(lines: Iterable[str]) -> Iterator[str]:
+    """Lines that go out together: no more than a pipe takes in one piece, or those of other processes come between."""
+    text, size = "", 0
+    for line in lines:
+        more = len(line.encode())
+        if text and size + more > PIPE_BUF:
+            yield text
+            text, size = "", 0
+        text += line
+        size += more
+    yield text
 
 
 def _json(trace: Trace, method: str, status: int, seconds: float, level: str) -> str:

@@ -28,6 +28,7 @@ from service.watching import Follower, Key, Look, NoFollower, Stamp, close_stamp
 
 T = TypeVar("T")
 
+_LONG_LOAD_S = 60.0
 _log = structlog.get_logger("service")
 
 
@@ -206,7 +207,11 @@ class Catalog:
     async def _load(self, key: Key) -> None:
         inventory = self._inventory
         ref, begun = f"{key[0]}@{key[1]}", time.perf_counter()
-        found, outcome = await self._aside(lambda: self._attempt(key))
+        slow = asyncio.get_running_loop().call_later(_LONG_LOAD_S, _tell_of_slow, ref)
+        try:
+            found, outcome = await self._aside(lambda: self._attempt(key))
+        finally:
+            slow.cancel()
         if isinstance(outcome, Refusal):
             inventory.refuse(key, outcome, found)
             _log.error("bundle refused", bundle=ref, reason=outcome.why)
@@ -249,3 +254,8 @@ class Catalog:
 
     async def _aside(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _tell_of_slow(ref: str) -> None:
+    """Such as a runtime that hangs: nothing else would show why no new version is served."""
+    _log.error("bundle is still being loaded, and the store is not watched meanwhile", bundle=ref, seconds=_LONG_LOAD_S)
