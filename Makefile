@@ -1,6 +1,6 @@
 # Everything a developer does, one word each. `make` alone lists them.
 # python3, unless the system's is a good deal faster; looked for only when the environment is made.
-PYTHON ?= $(shell python3 scripts/choose_python.py)
+PYTHON ?= $(or $(shell python3 scripts/choose_python.py),python3)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable

@@ -94,6 +94,8 @@ class SeededLabels:
     __slots__ = ("classes", "dtype", "seed", "shape", "start")
 
     def __init__(self, classes: int, seed: int, start: int, n: int) -> None:
+        if classes < 1:
+            raise LatentError(f"classes is {classes}; expected at least 1")
         self.seed, self.start, n = checked_range(seed, start, n)
         self.classes = classes
         self.shape = (n,)

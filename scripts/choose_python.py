@@ -5,6 +5,8 @@ managers do unless told otherwise, needs half as much time again for the same co
 is such code. See docs/decisions/0010-which-python.md. `make PYTHON=...` chooses outright.
 """
 
+from __future__ import annotations  # a Python that is too old is to get as far as pip, which says so
+
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +15,7 @@ from pathlib import Path
 _FOLDERS = ("/usr/bin", "/usr/local/bin")
 _GOOD_DEAL = 1.2
 _ROUNDS = 4
+_PATIENCE_S = 30
 # Calls, attributes, dictionaries and small objects, as a web framework has them; the least of several rounds.
 _WORK = """
 import ensurepip, sqlite3, ssl, sys, time, venv
@@ -56,11 +59,12 @@ def choose(first: str, others: Sequence[str], seconds: Callable[[str], float | N
 
 def seconds(python: str) -> float | None:
     """What a Python of this version needs for the work; None if it has another, or lacks what environments need."""
-    ended = subprocess.run([python, "-c", _WORK], capture_output=True, text=True, check=False)
-    if ended.returncode:
+    try:
+        ended = subprocess.run([python, "-c", _WORK], capture_output=True, text=True, check=True, timeout=_PATIENCE_S)
+        major, minor, found = ended.stdout.split()
+        return float(found) if (int(major), int(minor)) == sys.version_info[:2] else None
+    except (OSError, subprocess.SubprocessError, ValueError):
         return None
-    *version, found = ended.stdout.split()
-    return float(found) if version == [str(part) for part in sys.version_info[:2]] else None
 
 
 def main() -> None:

@@ -131,8 +131,15 @@ def choose_labels(
 
 
 def seeded_labels(model: Model, seed: int, start: int, n: int) -> SeededLabels:
-    """Class numbers that a seed draws, shape (n,), to be drawn when they run."""
-    return SeededLabels(len(model.manifest.labels or []), seed, start, n)
+    """Class numbers that a seed draws, shape (n,), to be drawn when they run.
+
+    Raises:
+        InvalidRequestError: If a number is out of its range.
+    """
+    try:
+        return SeededLabels(len(model.manifest.labels or []), seed, start, n)
+    except LatentError as error:
+        raise InvalidRequestError(str(error)) from error
 
 
 def takes(model: Model, graph: GraphName, tensor: str) -> bool:

@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from service.errors import DeadlineError
 from service.timers import LazyTimer
-from service.transport import deadline_timer, when_client_leaves
+from service.transport import Cycle, cycle_of
 
 _AFTER_THE_ENGINE_S = 0.005  # it watches the same deadline, and knows what became of the request
 
@@ -25,13 +25,14 @@ class Supervision:
         DeadlineError: From the block, if the deadline passed.
     """
 
-    __slots__ = ("_cancelling", "_deadline", "_loop", "_reason", "_request", "_task", "_timer", "_watcher")
+    __slots__ = ("_cancelling", "_cycle", "_deadline", "_loop", "_reason", "_request", "_task", "_timer", "_watcher")
 
     def __init__(self, request: Request, deadline: float | None) -> None:
         self._request = request
         self._deadline = deadline
         self._loop = asyncio.get_running_loop()
         self._reason: Exception | None = None
+        self._cycle: Cycle | None = None
         self._timer: LazyTimer | None = None
         self._watcher: asyncio.Task[None] | None = None
 
@@ -40,25 +41,32 @@ class Supervision:
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
+        cycle = self._cycle = cycle_of(self._request.scope)
         if self._deadline is not None:
-            self._timer = deadline_timer(self._request.scope)
+            self._timer = LazyTimer(self._loop) if cycle is None else cycle.deadline
             self._timer.set(self._deadline + _AFTER_THE_ENGINE_S, self._expire)
-        when_client_leaves(self._request.scope, self._leave)
+        if cycle is not None:
+            cycle.when_client_leaves(self._leave)
         return self
 
     def body_was_read(self) -> None:
         """Whatever comes now, if anything, is that the client leaves."""
-        if not when_client_leaves(self._request.scope, self._leave):
+        if self._cycle is None:
             self._watcher = self._loop.create_task(self._watch())
+        else:
+            self._cycle.when_client_leaves(self._leave)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._timer is not None:
             self._timer.unset(self._expire)
+            if self._cycle is None:
+                self._timer.close()
         if self._watcher is not None:
             self._watcher.cancel()
-        when_client_leaves(self._request.scope, None)
+        if self._cycle is not None:
+            self._cycle.left = None
         if self._reason is None:
             return
         ours = self._task.uncancel() <= self._cancelling

@@ -5,7 +5,7 @@ twice: two system calls, two packets, and a client that wakes up twice. Here an 
 `WHOLE` instead, with the head's lines ready; it goes out with one write.
 
 That a client has left an ASGI application finds out by waiting for its next message, in a task of its own. Here
-`when_client_leaves` has a function called.
+`Cycle.when_client_leaves` has a function called.
 
 And uvicorn waits for ever for the first request of a connection, and for the end of a head that has begun. Here both
 are given as long as a kept connection is to be idle; a body has the request's deadline.
@@ -13,7 +13,7 @@ are given as long as a kept connection is to be idle; a body has the request's d
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from starlette.types import Message, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -41,7 +41,15 @@ class Cycle(RequestResponseCycle):
         try:
             await super().run_asgi(app)
         finally:
-            cast(dict[str, Any], self.scope).pop(_CYCLE, None)  # a circle that would wait for the garbage collector
+            scope: dict[str, Any] = self.scope  # type: ignore[assignment]
+            scope.pop(_CYCLE, None)  # a circle that would wait for the garbage collector
+
+    def when_client_leaves(self, call: Callable[[], None]) -> None:
+        """Have a function called once if the client leaves before it has its answer, or has left already."""
+        self.left = call
+        self.flow.resume_reading()  # a large body had it paused, and whoever does not read hears of no end
+        if self.disconnected:
+            call()
 
     async def send(self, message: Message) -> None:  # type: ignore[override]
         """As ASGI has it; and `{"type": WHOLE, "status": int, "head": bytes, "body": bytes}`.
@@ -117,10 +125,11 @@ class Protocol(HttpToolsProtocol):
         self._patience.unset(self._give_up)
         # uvicorn makes the object itself, from a class that it does not let one choose.
         cycle.__class__ = Cycle
-        self._running = cast(Cycle, cycle)
-        self._running.deadline = self.deadline
-        scope = cast(dict[str, Any], cycle.scope)
-        scope[_CYCLE] = cycle
+        ours: Cycle = cycle  # type: ignore[assignment]
+        ours.deadline = self.deadline
+        self._running = ours
+        scope: dict[str, Any] = cycle.scope  # type: ignore[assignment]
+        scope[_CYCLE] = ours
         if scope["method"] != "HEAD":
             scope["extensions"] = {WHOLE: {}}
         super()._start_asgi_task(cycle, app)
@@ -136,31 +145,14 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
 
-def deadline_timer(scope: Scope) -> LazyTimer:
-    """The timer for the deadline of a request, of which a connection has one."""
-    cycle = scope.get(_CYCLE)
-    return LazyTimer(asyncio.get_running_loop()) if cycle is None else cycle.deadline
-
-
-def when_client_leaves(scope: Scope, call: Callable[[], None] | None) -> bool:
-    """Have a function called once if the client leaves before it has its answer; None takes that back.
-
-    Returns:
-        False if this server cannot tell. A client that has left already is told of at once.
-    """
-    cycle = scope.get(_CYCLE)
-    if cycle is None:
-        return False
-    cycle.left = call
-    if call is not None:
-        cycle.flow.resume_reading()  # a large body had it paused, and whoever does not read hears of no end
-        if cycle.disconnected:
-            call()
-    return True
+def cycle_of(scope: Scope) -> Cycle | None:
+    """The request and its answer as this server knows them; None if it is another server."""
+    found: Cycle | None = scope.get(_CYCLE)
+    return found
 
 
 def hang_up(scope: Scope) -> None:
     """Cut the connection off, with all that was written and not read: for a client that reads nothing any more."""
-    cycle = scope.get(_CYCLE)
+    cycle = cycle_of(scope)
     if cycle is not None:
         cycle.transport.abort()

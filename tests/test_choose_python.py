@@ -38,11 +38,13 @@ def test_this_python_is_measured() -> None:
 
 
 def test_python_of_another_version_or_without_modules_will_not_do(tmp_path: Path) -> None:
-    for text in ("#!/bin/sh\necho 3 9 0.001\n", "#!/bin/sh\nexit 1\n"):
-        other = tmp_path / "python"
+    other = tmp_path / "python"
+    for text in ("#!/bin/sh\necho 3 9 0.001\n", "#!/bin/sh\nexit 1\n", "#!/bin/sh\n", "no program"):
         other.write_text(text)
         other.chmod(0o755)
         assert seconds(str(other)) is None
+    other.chmod(0o644)
+    assert seconds(str(other)) is None
 
 
 def test_script_prints_one_python_that_runs() -> None:

@@ -38,6 +38,8 @@ Array = NDArray[Any]
 
 _SAME_MOMENT_S = 0.001  # nobody came since a request was admitted: what was found then still holds
 _WORTH_A_LANE_S = 0.001  # many times what it costs to wake one and to run a batch more
+_FAR_TOO_LONG = 4.0  # times the limit of a run on the event loop, failures and repetitions included
+_LANES_ONLY_S = 10.0  # after one that took so long
 _ENDINGS: dict[type[ServiceError], Ending] = {
     OverloadedError: "overloaded",
     DeadlineError: "deadline",
@@ -80,6 +82,7 @@ class Batcher:
         self._opened_at = 0.0
         self._admission = Admission(self._name, self, self._queue, self.cost, lanes)
         self._calling = False  # a lane is about to be called
+        self._at_once_from = 0.0  # until then even short runs are left to the lanes
         self._pushed = 0  # requests so far
         # What was admitted last: rows, deadline, requests so far, when, and the seconds that it should take.
         self._admitted: tuple[int, float | None, int, float, float] = (0, None, -1, 0.0, 0.0)
@@ -279,7 +282,7 @@ class Batcher:
             if alive and self._queue.images:
                 self._lanes.call(self)
         if batch is not None:
-            batch.run()
+            self._run_at_once(batch)
         if not alive:  # the last one has died meanwhile, when this queue was not yet known to have work
             self.abandon()
 
@@ -292,12 +295,22 @@ class Batcher:
             return None
         if not 0 < self.cost.seconds(limits.padding.rows(images)) <= limits.at_once_s:
             return None
-        taken = self.take(time.monotonic())
+        now = time.monotonic()
+        taken = self.take(now) if now >= self._at_once_from else None
         if taken is None:
             return None
         batch, expected = taken
-        lanes.charge(self, expected)
+        lanes.ran_elsewhere(self, expected)
         return batch
+
+    def _run_at_once(self, batch: Batch) -> None:
+        begun = time.monotonic()
+        try:
+            batch.run()
+        finally:
+            now = time.monotonic()
+            if now - begun > _FAR_TOO_LONG * self.limits.at_once_s:
+                self._at_once_from = now + _LANES_ONLY_S
 
     def _leave(self, job: Job, ending: Ending) -> None:
         if self._callers.remove(job) and ending != "ok":

@@ -103,6 +103,14 @@ class Lanes:
         if self._idle:
             self._idle.pop().called.release()
 
+    def ran_elsewhere(self, work: Work, seconds: float) -> None:
+        """Say, under the lock, that a queue has a batch of so many seconds run without a lane, while no queue waits.
+
+        The clock goes on as if a lane had taken it: else the queue would owe all such time to whoever comes later.
+        """
+        self._clock = max(self._past.get(work, 0.0), self._clock)
+        self._past[work] = self._clock + seconds
+
     def charge(self, work: Work, seconds: float) -> None:
         """Say, under the lock, how much more (or less) than expected a batch took."""
         for account in (self._cost, self._past):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundle.errors import LatentError
-from bundle.latents import latents
+from bundle.latents import SeededLabels, latents
 from bundle.philox import MAX_INDEX, MAX_SEED
 from bundle.priors import Categorical, Normal, Prior, Product, Sphere, SwissRoll, Uniform
 from tests.bundle.priors import MIXTURE, PRIORS
@@ -103,3 +103,8 @@ def test_a_hundred_codes_are_to_the_bit_those_that_were_written_down(
 def test_truncation_must_be_finite_and_not_negative(truncation: float) -> None:
     with pytest.raises(LatentError, match="expected a finite number of at least 0"):
         latents(Normal(dim=2), 0, 0, 1, truncation=truncation)
+
+
+def test_labels_need_classes() -> None:
+    with pytest.raises(LatentError, match="expected at least 1"):
+        SeededLabels(0, 7, 0, 1)

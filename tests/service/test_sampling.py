@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bundle.latents import latents
-from bundle.philox import labels
+from bundle.philox import MAX_INDEX, labels
 from bundle.store import Store
 from tests.service.support import (
     NPY,
@@ -115,6 +115,13 @@ def test_labels_by_number_name_and_list_are_the_same(client: Client) -> None:
     assert ask("dog") == ask(1) == ask([1, 1, 1]) == ask(["dog", 1, "dog"])
     assert ask("owl") != ask("dog")
     assert ask(["cat", "dog", "owl"]) == [ask("cat")[0], ask("dog")[1], ask("owl")[2]]
+
+
+def test_index_beyond_all_is_the_clients_mistake_even_where_only_labels_are_drawn(client: Client) -> None:
+    width = client.get("/models/cvae").json()["latent_dim"]
+    body = {"model": "cvae", "latents": [[0.0] * width] * 2, "start": MAX_INDEX}
+    problem = client.post("/sample", body)
+    assert (problem.status_code, problem.json()["code"]) == (422, "invalid_request")
 
 
 def test_label_that_is_left_out_is_drawn_from_the_seed(client: Client) -> None:

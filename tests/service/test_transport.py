@@ -10,7 +10,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from service.transport import WHOLE, Protocol, when_client_leaves
+from service.transport import WHOLE, Protocol, cycle_of
 from tests.service.engine.fakes import run
 
 POST = b"POST /sample HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n%b\r\n{}"
@@ -119,7 +119,9 @@ def test_client_that_leaves_before_its_answer_is_told_of(stays: bool, requests: 
     answer = asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        assert when_client_leaves(scope, lambda: told.append("left"))
+        cycle = cycle_of(scope)
+        assert cycle is not None
+        cycle.when_client_leaves(lambda: told.append("left"))
         await answer.wait()
         await usual(scope, receive, send)
 
@@ -147,7 +149,9 @@ def test_reading_goes_on_after_a_large_body_so_that_its_client_can_be_seen_leavi
     async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
         while (await receive())["more_body"]:
             continue
-        when_client_leaves(scope, lambda: told.append("left"))
+        cycle = cycle_of(scope)
+        assert cycle is not None
+        cycle.when_client_leaves(lambda: told.append("left"))
         await asyncio.sleep(0.02)
 
     async def main() -> None:
@@ -187,7 +191,7 @@ def test_request_that_was_answered_leaves_nothing_for_the_garbage_collector() ->
 
 
 def test_server_that_cannot_tell_says_so() -> None:
-    assert not when_client_leaves({"type": "http"}, lambda: None)
+    assert cycle_of({"type": "http"}) is None
 
 
 @pytest.mark.parametrize(
