@@ -106,7 +106,7 @@ def _endpoints() -> dict[tuple[str, str], Endpoint]:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     context: Context = app.state.context
-    opened = asyncio.create_task(Catalog.open(context.settings, context.metrics, context))
+    opened = asyncio.create_task(Catalog.open(context.settings, context.metrics, context, context.team))
     context.opened = opened
     context.begun.set()
     context.notices.start()

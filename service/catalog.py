@@ -16,8 +16,9 @@ from service.engine.backends import Backend, open_backend
 from service.engine.batcher import Batcher
 from service.engine.lanes import Lanes
 from service.engine.loading import LoadedBundle, RefusedError, load_bundle
+from service.engine.neighbours import Neighbours
 from service.engine.observer import EngineObserver, SilentObserver, Source
-from service.engine.plan import lane_count
+from service.engine.plan import lane_count, shared_cores
 from service.errors import StartupError, StoppingError
 from service.inventory import Inventory, Loaded, Refusal
 from service.leases import Leases
@@ -43,8 +44,15 @@ class Catalog:
         seen: The store is served as it was at this moment (monotonic seconds), or later.
     """
 
-    def __init__(self, settings: Settings, backend: Backend, observer: EngineObserver, follower: Follower) -> None:
-        self.lanes = Lanes(lane_count(settings, backend.device))
+    def __init__(
+        self,
+        settings: Settings,
+        backend: Backend,
+        observer: EngineObserver,
+        follower: Follower,
+        neighbours: Neighbours | None,
+    ) -> None:
+        self.lanes = Lanes(lane_count(settings, backend.device), shared_cores(settings, backend.device), neighbours)
         self.seen = -math.inf
         self._settings = settings
         self._store = Store(settings.store)
@@ -63,7 +71,11 @@ class Catalog:
 
     @classmethod
     async def open(
-        cls, settings: Settings, observer: EngineObserver | None = None, follower: Follower | None = None
+        cls,
+        settings: Settings,
+        observer: EngineObserver | None = None,
+        follower: Follower | None = None,
+        neighbours: Neighbours | None = None,
     ) -> Self:
         """Load the store and watch it; bundles that cannot serve are kept as problems.
 
@@ -73,7 +85,7 @@ class Catalog:
         if not settings.store.is_dir():
             raise StartupError(f"store {str(settings.store)!r} is no folder; set `store` to the folder of the bundles")
         backend = await asyncio.to_thread(open_backend, settings)
-        catalog = cls(settings, backend, observer or SilentObserver(), follower or NoFollower())
+        catalog = cls(settings, backend, observer or SilentObserver(), follower or NoFollower(), neighbours)
         try:
             await catalog.refresh()
         except BaseException as error:

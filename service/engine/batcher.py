@@ -216,8 +216,9 @@ class Batcher:
 
     def _share(self) -> int:
         """Rows of the next batch: lanes that sleep get as many, if that is worth waking them."""
-        largest, asleep = self.limits.max_batch_size, self._lanes.idle
-        if not asleep or self._lanes.queues > 1:
+        lanes, largest = self._lanes, self.limits.max_batch_size
+        asleep = min(lanes.idle, lanes.allowed - lanes.busy - 1)  # the one that takes this batch is not busy yet
+        if asleep <= 0 or lanes.queues > 1:
             return largest
         share = self.limits.padding.rows(-(-self._queue.images // (asleep + 1)))
         return share if share < largest and self.cost.seconds(share) >= _WORTH_A_LANE_S else largest

@@ -10,9 +10,11 @@ import threading
 import time
 from typing import Protocol
 
+from service.engine.neighbours import Neighbours, NoNeighbours
 from service.priority import give_way
 
 _JOIN_S = 5.0  # a run that does not end dies with the process
+_LONG_S = 0.005  # a shorter run is over before another process could make use of its core
 _MOST_STUCK = 8  # threads that never came back, beyond which they are not replaced
 
 
@@ -42,25 +44,33 @@ class Work(Protocol):
 class _Lane:
     """A thread, and what wakes it: a lock that it waits for, since that costs less than a condition."""
 
-    __slots__ = ("called", "ends_at", "given_up", "thread")
+    __slots__ = ("called", "ends_at", "given_up", "is_long", "thread")
 
     def __init__(self) -> None:
         self.thread: threading.Thread
         self.called = threading.Lock()
         self.called.acquire()
         self.ends_at: float | None = None  # when its run should be over; None if it runs nothing
+        self.is_long = False  # its run, so that other processes are told of it
         self.given_up = False  # it hangs, another has taken its place, and it ends when it comes back
 
 
 class Lanes:
     """The threads of one device.
 
+    Several processes on the same cores run no more long batches at once than there are cores, but each at least one:
+    two that share a core take twice as long, are half as large, and push each other out of its caches.
+
     Args:
         count: Batches that run at once.
+        cores: Of the machine, if processes share them; None if nobody minds how many run.
+        neighbours: Those processes.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, cores: int | None = None, neighbours: Neighbours | None = None) -> None:
         self.count = count
+        self._cores = cores
+        self._neighbours = neighbours or NoNeighbours()
         self.lock = threading.Lock()
         self.stopping = False
         self._closed = False
@@ -91,6 +101,17 @@ class Lanes:
         return len(self._idle)
 
     @property
+    def allowed(self) -> int:
+        """Lanes that may run a batch now, as far as others leave cores: at least 1."""
+        alive = len(self._lanes) or 1
+        return alive if self._cores is None else max(1, min(alive, self._cores - self._neighbours.busy()))
+
+    @property
+    def spare(self) -> int:
+        """Lanes that sleep and may be woken."""
+        return min(len(self._idle), max(0, self.allowed - self.busy))
+
+    @property
     def queues(self) -> int:
         """Queues that have work waiting."""
         return len(self._cost)
@@ -100,7 +121,7 @@ class Lanes:
         if work not in self._cost:
             # Time that a queue spent idle earns it no credit over those that were busy.
             self._cost[work] = max(self._past.pop(work, 0.0), self._clock)
-        if self._idle:
+        if self.spare:
             self._idle.pop().called.release()
 
     def ran_elsewhere(self, work: Work, seconds: float) -> None:
@@ -128,7 +149,7 @@ class Lanes:
 
         Batches that run are finished first. Then the others have a turn for each of its own, as long as they have work.
         """
-        lanes, now = len(self._lanes) or 1, time.monotonic()
+        lanes, now = self.allowed, time.monotonic()
         running = sum(max(0.0, lane.ends_at - now) for lane in self._lanes if lane.ends_at is not None)
         if not ahead_s and self._idle:
             return 0.0
@@ -149,6 +170,7 @@ class Lanes:
                     self._lanes.remove(lane)
                     self._threads.remove(lane.thread)
                     self._stuck.append(lane)
+                    self._tell()
                     if len(self._stuck) <= _MOST_STUCK and not self._closed:
                         self._start()
                     break
@@ -190,17 +212,35 @@ class Lanes:
 
     def _next(self, lane: _Lane) -> Task | None:
         with self.lock:
-            lane.ends_at = None
+            self._finish(lane)
             while not self._closed and not lane.given_up:
+                if self.busy >= self.allowed:  # one that runs takes what waits, or wakes this one
+                    self._sleep(lane, -1.0)
+                    continue
                 now = time.monotonic()
                 task, wait = self._choose(now)
                 if task is not None:
-                    lane.ends_at = now + wait
-                    if self._cost and self._idle:
+                    self._begin(lane, now, wait)
+                    if self._cost and self.spare:
                         self._idle.pop().called.release()  # there is more
                     return task
                 self._sleep(lane, wait)
             return None
+
+    def _begin(self, lane: _Lane, now: float, seconds: float) -> None:
+        lane.ends_at = now + seconds
+        if seconds >= _LONG_S:
+            lane.is_long = True
+            self._tell()
+
+    def _finish(self, lane: _Lane) -> None:
+        lane.ends_at = None
+        if lane.is_long:
+            lane.is_long = False
+            self._tell()
+
+    def _tell(self) -> None:
+        self._neighbours.tell_busy(sum([lane.is_long for lane in self._lanes]))
 
     def _choose(self, now: float) -> tuple[Task | None, float]:
         """A batch and how long it should run; or none, and how long to sleep (-1: until called)."""
@@ -235,7 +275,7 @@ class Lanes:
 
     def _end(self, lane: _Lane) -> None:
         with self.lock:
-            lane.ends_at = None
+            self._finish(lane)
             if lane.given_up:
                 self._stuck.remove(lane)
                 return

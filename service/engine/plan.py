@@ -29,6 +29,13 @@ def lane_count(settings: Settings, device: Device) -> int:
     return max(min(_LEAST_LANES, at_once), at_once // (settings.workers or 1))
 
 
+def shared_cores(settings: Settings, device: Device) -> int | None:
+    """Batches that all workers together should run at once; None where it is not for them to agree on."""
+    if settings.lanes is not None or device.kind != "cpu" or (settings.workers or 1) == 1:
+        return None
+    return max(1, usable_cores() // settings.threads)
+
+
 def worker_count(settings: Settings, devices: Path = Path("/dev")) -> int:
     """Processes: on a CPU one for each core, up to 4, since Python runs on one core at a time in a process.
 

@@ -64,6 +64,14 @@ class Board:
         begin = place * _PLACE_BYTES
         self._memory[begin : begin + len(packed)] = packed
 
+    def tell_busy(self, place: int, lanes: int) -> None:
+        """Say how many lanes of a worker run a long batch; a byte needs no checksum."""
+        self._memory[(place + 1) * _PLACE_BYTES - 1] = min(lanes, 255)
+
+    def busy(self, besides: int) -> int:
+        """Lanes of all workers but one that run a long batch."""
+        return sum([self._memory[(i + 1) * _PLACE_BYTES - 1] for i in range(self.places) if i != besides])
+
     def clear(self, place: int) -> None:
         """Take the note away: its worker has ended."""
         begin = place * _PLACE_BYTES

@@ -72,6 +72,14 @@ class Team:
         )
         self._board.write(self._place, note)
 
+    def tell_busy(self, lanes: int) -> None:
+        """See Neighbours."""
+        self._board.tell_busy(self._place, lanes)
+
+    def busy(self) -> int:
+        """See Neighbours."""
+        return self._board.busy(self._place)
+
     def hear(self, called: Callable[[], None]) -> None:
         """Call back whenever another worker rings."""
         own = self._own

@@ -1,0 +1,113 @@
+"""Lanes of several processes leave each other the cores that there are, and never stop for each other."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from service.engine.cost import CostModel
+from service.engine.devices import Device
+from service.engine.lanes import Lanes
+from service.engine.plan import shared_cores
+from service.settings import Settings
+from service.team.board import Board
+from service.team.team import Team
+from tests.service.engine.fakes import FakeRuntime, affine, ask, batcher_of, rows, run, until
+
+
+class Others:
+    """Neighbours of whom a test says how busy they are."""
+
+    def __init__(self, lanes: int) -> None:
+        self.lanes = lanes
+        self.told: list[int] = []
+
+    def tell_busy(self, lanes: int) -> None:
+        self.told.append(lanes)
+
+    def busy(self) -> int:
+        return self.lanes
+
+
+@pytest.mark.parametrize(("others", "at_once"), [(0, 2), (1, 1), (2, 1), (99, 1)])
+def test_as_many_lanes_run_as_others_leave_cores_and_at_least_one(others: int, at_once: int) -> None:
+    async def main() -> None:
+        runtime, neighbours = FakeRuntime(), Others(others)
+        runtime.gate.clear()
+        lanes = Lanes(3, 2, neighbours)
+        batcher = batcher_of(runtime, lanes, None, CostModel([(1, 0.01)]), max_batch_size=1)
+        asked = [ask(batcher, rows(i)) for i in range(6)]
+        await until(lambda: len(runtime.batches) == at_once)
+        await asyncio.sleep(0.05)
+        assert len(runtime.batches) == lanes.busy == at_once
+        runtime.gate.set()
+        for i, answer in enumerate(await asyncio.gather(*asked)):
+            np.testing.assert_array_equal(answer, affine(rows(i)))
+        await until(lambda: lanes.idle == 3)
+        assert max(neighbours.told) <= max(at_once, 2)
+        assert neighbours.told[-1] == 0
+        await lanes.close()
+
+    run(main())
+
+
+def test_core_that_becomes_free_is_taken_with_the_next_batch() -> None:
+    async def main() -> None:
+        neighbours = Others(1)
+        runtime = FakeRuntime()
+        runtime.gate.clear()
+        lanes = Lanes(2, 2, neighbours)
+        batcher = batcher_of(runtime, lanes, None, CostModel([(1, 0.01)]), max_batch_size=1)
+        asked = [ask(batcher, rows(i)) for i in range(4)]
+        await until(lambda: len(runtime.batches) == 1)
+        neighbours.lanes = 0
+        runtime.gate.set()
+        runtime.gate.clear()
+        await until(lambda: lanes.busy == 2)
+        runtime.gate.set()
+        await asyncio.gather(*asked)
+        await lanes.close()
+
+    run(main())
+
+
+def test_short_runs_are_nobody_elses_business() -> None:
+    async def main() -> None:
+        runtime, neighbours = FakeRuntime(), Others(0)
+        runtime.gate.clear()
+        lanes = Lanes(2, 2, neighbours)
+        batcher = batcher_of(runtime, lanes, None, CostModel([(1, 0.001)]), max_batch_size=1)
+        asked = [ask(batcher, rows(i)) for i in range(2)]
+        await until(lambda: lanes.busy == 2)
+        runtime.gate.set()
+        await asyncio.gather(*asked)
+        await lanes.close()
+        assert set(neighbours.told) <= {0}
+
+    run(main())
+
+
+def test_workers_see_each_others_lanes_until_one_has_ended() -> None:
+    board = Board(3)
+    teams = [Team(board, place) for place in range(3)]
+    teams[0].tell_busy(2)
+    teams[1].tell_busy(1)
+    assert [team.busy() for team in teams] == [1, 2, 3]
+    board.clear(0)  # as the parent does for a worker that was killed
+    assert [team.busy() for team in teams] == [1, 0, 1]
+    assert board.read(1) is None  # it is no part of a note
+
+
+@pytest.mark.parametrize(
+    ("settings", "device", "shared"),
+    [
+        (Settings(workers=2), "cpu", True),
+        (Settings(workers=1), "cpu", False),
+        (Settings(workers=2, lanes=2), "cpu", False),
+        (Settings(workers=2), "cuda", False),
+    ],
+)
+def test_cores_are_shared_by_workers_on_a_cpu_unless_lanes_are_set(
+    settings: Settings, device: str, shared: bool
+) -> None:
+    assert (shared_cores(settings, Device(device)) is not None) is shared  # type: ignore[arg-type]
