@@ -87,7 +87,7 @@ class Admission:
         # What would start at once is tried whatever was measured: one slow run must not refuse everybody for ever.
         tried = turns == 1 and not queue.images
         before_last, last = (turns - 1) * largest, rows - (turns - 1) * largest
-        alone = cost.runs(before_last, largest) / self._lanes.allowed + cost.seconds(last)
+        alone = cost.runs(before_last, largest) / max(1, self._lanes.alive) + cost.seconds(last)
         if left <= 0 or (alone > left and not tried):
             raise DeadlineError(
                 f"{self._name} would answer in about {alone * 1000:.0f} ms if it were idle; "

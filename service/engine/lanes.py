@@ -15,6 +15,8 @@ from service.priority import give_way
 
 _JOIN_S = 5.0  # a run that does not end dies with the process
 _LONG_S = 0.005  # a shorter run is over before another process could make use of its core
+_LOOK_S = 0.02  # between two looks whether other processes have left a core
+_OVERDUE_S = 1.0
 _MOST_STUCK = 8  # threads that never came back, beyond which they are not replaced
 
 
@@ -71,6 +73,7 @@ class Lanes:
         self.count = count
         self._cores = cores
         self._neighbours = neighbours or NoNeighbours()
+        self._looking = False  # a lane that has no core looks for one
         self.lock = threading.Lock()
         self.stopping = False
         self._closed = False
@@ -109,7 +112,13 @@ class Lanes:
     @property
     def spare(self) -> int:
         """Lanes that sleep and may be woken."""
-        return min(len(self._idle), max(0, self.allowed - self.busy))
+        return min(len(self._idle), max(0, self.allowed - self._engaged))
+
+    @property
+    def _engaged(self) -> int:
+        """Lanes that run a batch, but for those that should have ended long ago: a hung one is in nobody's way."""
+        limit = time.monotonic() - _OVERDUE_S
+        return sum([lane.ends_at is not None and lane.ends_at > limit for lane in self._lanes])
 
     @property
     def queues(self) -> int:
@@ -121,7 +130,7 @@ class Lanes:
         if work not in self._cost:
             # Time that a queue spent idle earns it no credit over those that were busy.
             self._cost[work] = max(self._past.pop(work, 0.0), self._clock)
-        if self.spare:
+        if self._idle and (self.spare or not self._looking):
             self._idle.pop().called.release()
 
     def ran_elsewhere(self, work: Work, seconds: float) -> None:
@@ -151,12 +160,12 @@ class Lanes:
         """
         lanes, now = self.allowed, time.monotonic()
         running = sum(max(0.0, lane.ends_at - now) for lane in self._lanes if lane.ends_at is not None)
-        if not ahead_s and self._idle:
+        if not ahead_s and self.spare:
             return 0.0
         if len(self._cost) > 1:
             own = ahead_s
             ahead_s += sum(min(other.backlog_s(), own) for other in self._cost if other is not work)
-        return (running + ahead_s) / lanes
+        return running / max(lanes, self.busy) + ahead_s / lanes
 
     def replace(self, thread: int) -> None:
         """Put a new thread in the place of one that hangs, by its identity; it ends when it comes back, if ever.
@@ -173,6 +182,7 @@ class Lanes:
                     self._tell()
                     if len(self._stuck) <= _MOST_STUCK and not self._closed:
                         self._start()
+                    self._wake()
                     break
             left = [] if self._lanes or self._closed else [*self._cost]
         for work in left:
@@ -214,18 +224,23 @@ class Lanes:
         with self.lock:
             self._finish(lane)
             while not self._closed and not lane.given_up:
-                if self.busy >= self.allowed:  # one that runs takes what waits, or wakes this one
-                    self._sleep(lane, -1.0)
+                if self._engaged >= self.allowed:
+                    self._looking = True
+                    self._sleep(lane, _LOOK_S)  # the cores of other processes may become free before a batch here ends
+                    self._looking = False
                     continue
                 now = time.monotonic()
                 task, wait = self._choose(now)
                 if task is not None:
                     self._begin(lane, now, wait)
-                    if self._cost and self.spare:
-                        self._idle.pop().called.release()  # there is more
+                    self._wake()  # there may be more
                     return task
                 self._sleep(lane, wait)
             return None
+
+    def _wake(self) -> None:
+        if self._cost and self.spare:
+            self._idle.pop().called.release()
 
     def _begin(self, lane: _Lane, now: float, seconds: float) -> None:
         lane.ends_at = now + seconds
@@ -280,6 +295,7 @@ class Lanes:
                 self._stuck.remove(lane)
                 return
             self._lanes.remove(lane)
+            self._wake()
             left = [] if self._lanes or self._closed else [*self._cost]
         for work in left:
             work.abandon()

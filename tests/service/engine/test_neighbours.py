@@ -1,18 +1,21 @@
 """Lanes of several processes leave each other the cores that there are, and never stop for each other."""
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
 
+from service.engine import lanes as lanes_module
 from service.engine.cost import CostModel
 from service.engine.devices import Device
 from service.engine.lanes import Lanes
 from service.engine.plan import shared_cores
+from service.errors import RuntimeFailedError
 from service.settings import Settings
 from service.team.board import Board
 from service.team.team import Team
-from tests.service.engine.fakes import FakeRuntime, affine, ask, batcher_of, rows, run, until
+from tests.service.engine.fakes import Array, FakeRuntime, affine, ask, batcher_of, rows, run, until
 
 
 class Others:
@@ -111,3 +114,99 @@ def test_cores_are_shared_by_workers_on_a_cpu_unless_lanes_are_set(
     settings: Settings, device: str, shared: bool
 ) -> None:
     assert (shared_cores(settings, Device(device)) is not None) is shared  # type: ignore[arg-type]
+
+
+def test_core_that_becomes_free_during_a_long_batch_is_noticed() -> None:
+    async def main() -> None:
+        neighbours = Others(1)
+        long, short = FakeRuntime(), FakeRuntime()
+        long.gate.clear()
+        lanes = Lanes(2, 2, neighbours)
+        await until(lambda: lanes.idle == 2)
+        slow = batcher_of(long, lanes, None, CostModel([(1, 0.01)]))
+        quick = batcher_of(short, lanes)
+        held = ask(slow, rows(0))
+        await until(lambda: lanes.busy == 1)
+        task = ask(quick, rows(1))
+        await asyncio.sleep(0.1)
+        assert not short.batches
+        neighbours.lanes = 0
+        await task
+        assert lanes.busy == 1
+        long.gate.set()
+        await held
+        await lanes.close()
+
+    run(main())
+
+
+def test_lane_that_hangs_is_in_nobodys_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes_module, "_OVERDUE_S", 0.1)
+
+    async def main() -> None:
+        stuck, other = FakeRuntime(), FakeRuntime()
+        stuck.gate.clear()
+        lanes = Lanes(2, 2, Others(1))
+        hanging = batcher_of(stuck, lanes, None, CostModel([(1, 0.01)]))
+        held = ask(hanging, rows(0))
+        await until(lambda: lanes.busy == 1)
+        await ask(batcher_of(other, lanes), rows(1))
+        assert lanes.busy == 1
+        stuck.gate.set()
+        await held
+        await lanes.close()
+
+    run(main())
+
+
+def test_lane_that_dies_leaves_what_waits_to_one_that_sleeps() -> None:
+    def die(x: Array) -> Array:
+        if (x < 0).any():
+            raise SystemExit
+        return affine(x)
+
+    async def main() -> None:
+        runtime = FakeRuntime(die)
+        runtime.gate.clear()
+        lanes = Lanes(2, 2, Others(1))
+        batcher = batcher_of(runtime, lanes, None, CostModel([(1, 0.01)]), max_batch_size=1)
+        dying = ask(batcher, rows(-1))
+        await until(lambda: lanes.busy == 1)
+        waiting = [ask(batcher, rows(i)) for i in range(3)]
+        await asyncio.sleep(0.01)
+        runtime.gate.set()
+        with pytest.raises(RuntimeFailedError):
+            await dying
+        await asyncio.gather(*waiting)
+        await lanes.close()
+
+    threading.excepthook, before = lambda _: None, threading.excepthook
+    try:
+        run(main())
+    finally:
+        threading.excepthook = before
+
+
+def test_wait_is_foreseen_with_the_lanes_that_may_run() -> None:
+    async def main() -> None:
+        runtime, neighbours = FakeRuntime(), Others(0)
+        runtime.gate.clear()
+        lanes = Lanes(2, 2, neighbours)
+        batcher = batcher_of(runtime, lanes, None, CostModel([(1, 1.0)]), max_batch_size=1)
+        first = ask(batcher, rows(0))
+        await until(lambda: lanes.busy == 1)
+        with lanes.lock:
+            assert lanes.wait_s(batcher, 0.0) == 0.0
+            neighbours.lanes = 1
+            assert lanes.wait_s(batcher, 0.0) == pytest.approx(1.0, abs=0.2)
+            neighbours.lanes = 0
+        second = ask(batcher, rows(1))
+        await until(lambda: lanes.busy == 2)
+        neighbours.lanes = 1
+        with lanes.lock:
+            assert lanes.wait_s(batcher, 0.5) == pytest.approx(1.5, abs=0.3)
+        runtime.gate.set()
+        await asyncio.gather(first, second)
+        await lanes.close()
+
+    run(main())
