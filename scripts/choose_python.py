@@ -1,8 +1,8 @@
 """Print the Python to make environments with: the one that runs this, unless the system's is a good deal faster.
 
-Interpreters of one version differ: one that was built without profile-guided optimisation, which is what version
-managers do unless told otherwise, needs half as much time again for the same code, and most of what an HTTP server does
-is such code. See docs/decisions/0010-which-python.md. `make PYTHON=...` chooses outright.
+Interpreters of one version differ by how they were built: of two that were compared one needed 1.4 times as long for
+the same code, and most of what an HTTP server does is such code.
+See docs/decisions/0010-which-python.md. `make PYTHON=...` chooses outright.
 """
 
 from __future__ import annotations  # a Python that is too old is to get as far as pip, which says so
