@@ -57,8 +57,8 @@ class WorkerProcess:
         self.process.send_signal(number)
 
     def children(self) -> list[psutil.Process]:
-        """The processes of its runs, one at most."""
-        return psutil.Process(self.process.pid).children()
+        """The processes of its runs, one at most; nothing that a library starts for a moment."""
+        return [process for process in psutil.Process(self.process.pid).children() if _is_run(process)]
 
     def child(self) -> psutil.Process:
         """The process of its run, once there is one."""
@@ -78,6 +78,13 @@ class WorkerProcess:
             process.send_signal(signal.SIGCONT)
             process.kill()
         self.process.wait()
+
+
+def _is_run(process: psutil.Process) -> bool:
+    try:
+        return "training.worker.child" in process.cmdline()
+    except psutil.Error:  # it has just ended
+        return False
 
 
 class Rig:
