@@ -60,8 +60,8 @@ class _Lane:
 class Lanes:
     """The threads of one device.
 
-    Several processes on the same cores run no more long batches at once than there are cores, but each at least one:
-    two that share a core take twice as long, are half as large, and push each other out of its caches.
+    Several processes on the same cores run no more long batches at once than there are cores, but each at least one.
+    See docs/decisions/0009-workers-behave-as-one.md.
 
     Args:
         count: Batches that run at once.
