@@ -16,6 +16,9 @@ from bundle.errors import PriorError
 Uniforms = NDArray[np.float64]
 Codes = NDArray[np.float32]
 
+_MINUS_TWO = np.array(-2.0)  # numpy takes longer to make arrays of Python's numbers than to multiply a few
+_TURN = np.array(2 * np.pi)
+
 
 class _Prior(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -225,9 +228,12 @@ def _box_muller(u: Uniforms) -> Uniforms:
     Box and Muller, "A note on the generation of random normal deviates", 1958.
     """
     half = u.shape[1] // 2
-    radius = np.sqrt(-2 * np.log1p(-u[:, :half]))  # 1 - u is in (0, 1]: the logarithm is finite
-    angle = (2 * np.pi) * u[:, half:]
-    normal = np.empty_like(u)
+    radius = np.negative(u[:, :half])
+    np.log1p(radius, out=radius)  # 1 - u is in (0, 1]: the logarithm is finite
+    np.multiply(radius, _MINUS_TWO, out=radius)
+    np.sqrt(radius, out=radius)
+    angle = np.multiply(u[:, half:], _TURN)
+    normal = np.empty(u.shape)
     np.multiply(radius, np.cos(angle), out=normal[:, :half])
     np.multiply(radius, np.sin(angle), out=normal[:, half:])
     return normal
