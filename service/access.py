@@ -1,4 +1,8 @@
-"""The access log: one line per request, written a few at a time, since each write is a system call."""
+"""The access log: one line per request, made and written a few at a time.
+
+Each write is a system call, and a line that is made between others costs a fraction of one that is made between an
+answer and the next request.
+"""
 
 import asyncio
 import logging
@@ -15,9 +19,13 @@ from service.metrics import METHODS
 from service.settings import Settings
 from service.trace import Trace
 
-_MOST_LINES = 256
+_MOST_LINES = 64  # made in one go: while that lasts nobody is answered
 _DELAY_S = 0.1  # that a line may wait before it is written
 QUIET = ("/health/live", "/health/ready", "/metrics")  # who polls these would drown the rest
+
+
+# Request id, route, model, n, code of its problem; method, status, seconds, time of day.
+_Done = tuple[str, str, str | None, int | None, str | None, str, int, float, float]
 
 
 class AccessLog:
@@ -31,16 +39,16 @@ class AccessLog:
         self._on = level <= logging.INFO
         self._all = level <= logging.DEBUG
         self._render = _json if settings.log_format == "json" else _text
-        self._lines: list[str] = []
+        self._done: list[_Done] = []
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, trace: Trace, method: str, status: int, seconds: float) -> None:
         """A request was answered."""
-        quiet = trace.route in QUIET
-        if not (self._all if quiet else self._on):
+        if not (self._all if trace.route in QUIET else self._on):
             return
-        self._lines.append(self._render(trace, method, status, seconds, "debug" if quiet else "info"))
-        if len(self._lines) >= _MOST_LINES:
+        about = trace.request_id, trace.route, trace.model, trace.n, trace.code
+        self._done.append((*about, method, status, seconds, time.time()))
+        if len(self._done) >= _MOST_LINES:
             self.flush()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_DELAY_S, self.flush)
@@ -50,9 +58,9 @@ class AccessLog:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._lines:
-            lines, self._lines = self._lines, []
-            for text in _whole(lines):
+        if self._done:
+            done, self._done = self._done, []
+            for text in _whole(map(self._render, done)):
                 sys.stderr.write(text)
                 sys.stderr.flush()
 
@@ -70,37 +78,44 @@ def _whole(lines: Iterable[str]) -> Iterator[str]:
     yield text
 
 
-def _json(trace: Trace, method: str, status: int, seconds: float, level: str) -> str:
+def _json(done: _Done) -> str:
     """By hand, in a fifth of the time: no value needs escapes but the method, which any client can make up."""
-    model = "null" if trace.model is None else f'"{trace.model}"'
-    code = "null" if trace.code is None else f'"{trace.code}"'
+    request_id, route, model, n, code, method, status, seconds, now = done
     known = f'"{method}"' if method in METHODS else orjson.dumps(method).decode()
     return (
-        f'{{"event":"request","request_id":"{trace.request_id}","route":"{trace.route}","method":{known},'
-        f'"status":{status},"ms":{seconds * 1000:.3f},"model":{model},"n":{"null" if trace.n is None else trace.n},'
-        f'"code":{code},"level":"{level}","timestamp":"{_now()}"}}\n'
+        f'{{"event":"request","request_id":"{request_id}","route":"{route}","method":{known},'
+        f'"status":{status},"ms":{seconds * 1000:.3f},"model":{_quoted(model)},"n":{"null" if n is None else n},'
+        f'"code":{_quoted(code)},"level":"{_level(route)}","timestamp":"{_time(now)}"}}\n'
     )
 
 
-def _text(trace: Trace, method: str, status: int, seconds: float, level: str) -> str:
+def _quoted(text: str | None) -> str:
+    return "null" if text is None else f'"{text}"'
+
+
+def _text(done: _Done) -> str:
+    request_id, route, model, n, code, method, status, seconds, now = done
     line = {
         "event": "request",
-        "request_id": trace.request_id,
-        "route": trace.route,
+        "request_id": request_id,
+        "route": route,
         "method": method,
         "status": status,
         "ms": round(seconds * 1000, 3),
-        "model": trace.model,
-        "n": trace.n,
-        "code": trace.code,
-        "level": level,
-        "timestamp": _now(),
+        "model": model,
+        "n": n,
+        "code": code,
+        "level": _level(route),
+        "timestamp": _time(now),
     }
-    return f"{_console(None, level, line)}\n"
+    return f"{_console(None, _level(route), line)}\n"
 
 
-def _now() -> str:
-    now = time.time()
+def _level(route: str) -> str:
+    return "debug" if route in QUIET else "info"
+
+
+def _time(now: float) -> str:
     return f"{_second(int(now))}.{int(now % 1 * 1e6):06d}Z"
 
 

@@ -85,7 +85,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(HTTPException, handle_http_exception)
     install(app, context)
     app.middleware_stack = RequestMiddleware(
-        app, app.build_middleware_stack(), _endpoints(), context.metrics, context.access, app.state.tracing
+        app,
+        app.build_middleware_stack(),
+        _endpoints(),
+        context.metrics,
+        context.access,
+        app.state.tracing,
     )
     return app
 

@@ -19,6 +19,7 @@ _LISTS = {"images", "include", "via"}  # repeated parts of a form, or one of the
 _POINTS = {"from", "to", "via"}
 _COUNTED = {"images", "latents", "codes", "label", "via"}
 _MOST_FIELDS = 64
+_JSON = "application/json"
 
 
 async def read_body(receive: Receive, declared: bytes, limit: int) -> bytes:
@@ -69,8 +70,8 @@ def parse_body(raw: bytes, content_type: str, query: QueryParams, array_field: s
 
 
 def _fields(raw: bytes, content_type: str, query: QueryParams, array_field: str, most: int) -> Fields:
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind == "application/json" or kind.endswith("+json"):
+    kind = _JSON if content_type == _JSON else content_type.partition(";")[0].strip().lower()
+    if kind == _JSON or kind.endswith("+json"):
         return _only_body(query, _read_json(raw))
     if kind == "multipart/form-data":
         return _only_body(query, _read_form(raw, content_type))
@@ -89,9 +90,8 @@ def _fields(raw: bytes, content_type: str, query: QueryParams, array_field: str,
 def _bounded(fields: Fields, most: int) -> Fields:
     if len(fields) > _MOST_FIELDS:
         raise InvalidRequestError(f"the body has {len(fields)} fields; no endpoint has more than {_MOST_FIELDS}")
-    for name in _COUNTED & fields.keys():
-        value = fields[name]
-        if isinstance(value, list) and len(value) > most:
+    for name, value in fields.items():
+        if isinstance(value, list) and len(value) > most and name in _COUNTED:
             raise _too_many(name, len(value), most)
     return fields
 

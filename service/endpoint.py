@@ -27,6 +27,7 @@ from service.replies import Answer
 from service.schemas import QueryOptions
 from service.supervision import Supervision
 from service.trace import Trace, trace_of
+from service.workers import SMALL
 
 Array = NDArray[Any]
 Body = TypeVar("Body", bound=BaseModel)
@@ -66,7 +67,7 @@ class Call:
             OverloadedError: If so many images wait to be compressed that the deadline could not be met.
         """
         self.trace.about(model.name, model.version, n)
-        if self.deadline is not None:
+        if self.deadline is not None and n * model.values > SMALL:
             self._leave_time_to_compress(model, graph, n, self.deadline)
 
     def admit(self, model: Model, graph: GraphName, n: int, *, drawn: bool = True) -> None:
@@ -89,7 +90,8 @@ class Call:
         self, model: Model, graph: GraphName, inputs: Mapping[str, Rows], outputs: Sequence[str]
     ) -> Awaitable[dict[str, Array]]:
         """`Model.run` with the request's deadline; what it took goes into the trace."""
-        return model.run(graph, inputs, outputs, self.engine_deadline, self.trace.timings)
+        trace = self.trace
+        return model.run(graph, inputs, outputs, self.engine_deadline, trace.timings, alone=trace.alone)
 
     async def encode(self, size: int, write: Callable[[], bytes], kind: str = "") -> bytes:
         """Compress the answer, off the event loop unless it is small.
@@ -105,7 +107,7 @@ class Call:
         if self.deadline is not None and asyncio.get_running_loop().time() > self.deadline:
             raise DeadlineError("the deadline passed before the images were compressed")
         begun = time.perf_counter()
-        content = await self.context.workers.run(size, write, kind)
+        content = write() if size <= SMALL else await self.context.workers.run(size, write, kind)
         self.trace.encode_s += time.perf_counter() - begun
         return content
 
@@ -151,13 +153,15 @@ async def answer(
     content_type = headers.get(b"content-type", b"application/json").decode("latin-1")
     call = Call(context, catalog, trace, media_type, options, deadline, deadline)
     with Supervision(request, deadline) as supervision:
-        raw = await read_body(request.receive, headers.get(b"content-length", b""), context.max_body)
-        supervision.body_was_read()
+        raw = supervision.whole_body(context.max_body)
+        if raw is None:
+            raw = await read_body(request.receive, headers.get(b"content-length", b""), context.max_body)
+            supervision.body_was_read()
 
         def parse() -> Body:
             return validate(schema, parse_body(raw, content_type, query, array_field, context.settings.max_images))
 
-        body = await context.workers.run(len(raw), parse)
+        body = parse() if len(raw) <= SMALL else await context.workers.run(len(raw), parse)
         return await work(call, body)
 
 

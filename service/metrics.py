@@ -29,18 +29,10 @@ _GRAPH = ("model", "version", "graph")
 _MOST_UNCOUNTED = 4096
 
 
-class _Done(NamedTuple):
-    """An answered request: numbers and text alone, so that thousands that wait cost the garbage collector nothing."""
-
-    route: str
-    method: str
-    status: int
-    seconds: float
-    code: str | None
-    model: str | None
-    version: int | None
-    images: int
-    stages: tuple[float, ...]
+# An answered request: route, method, status, seconds, problem's code; model, version, images, seconds in each stage.
+# Numbers and text alone, so that thousands that wait cost the garbage collector nothing; and no names, with which it
+# would take several times as long to make.
+_Done = tuple[str, str, int, float, str | None, str | None, int | None, int, tuple[float, ...]]
 
 
 class GraphState(NamedTuple):
@@ -66,14 +58,18 @@ class EngineState(NamedTuple):
 
 
 class Metrics:
-    """All metrics of one application; an `EngineObserver`."""
+    """All metrics of one application; an `EngineObserver`.
+
+    Attributes:
+        under_way: Requests that are being answered.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ
         self._look: Callable[[], EngineState] | None = None
         self._shown: dict[Gauge, set[tuple[Any, ...]]] = {}
-        self._under_way = 0
+        self.under_way = 0
         self._requests_done: list[_Done] = []
         self._batches: list[tuple[Source, int, int, float]] = []
         self._endings: list[tuple[Source, Ending]] = []
@@ -86,15 +82,15 @@ class Metrics:
 
     def request_began(self) -> None:
         """A request came in."""
-        self._under_way += 1
+        self.under_way += 1
 
     def request_ended(self, trace: Trace, method: str, status: int, seconds: float) -> None:
         """It was answered."""
-        self._under_way -= 1
+        self.under_way -= 1
         t = trace.timings
         stages = (t.queue_s, t.batch_s, t.compute_s, trace.encode_s, trace.send_s)
         self._requests_done.append(
-            _Done(trace.route, method, status, seconds, trace.code, trace.name, trace.version, trace.images, stages)
+            (trace.route, method, status, seconds, trace.code, trace.name, trace.version, trace.images, stages)
         )
         if len(self._requests_done) >= _MOST_UNCOUNTED or len(self._batches) >= _MOST_UNCOUNTED:
             self.count()
@@ -134,7 +130,7 @@ class Metrics:
         self._count_batches(batches)
         for (source, ending), times in Tally(endings).items():
             self._ended.labels(*source, ending).inc(times)
-        self._in_flight.set(self._under_way)
+        self._in_flight.set(self.under_way)
         if self._look is not None:
             self._show(self._look())
 
@@ -143,31 +139,31 @@ class Metrics:
         statuses: Tally[tuple[str, str, str]] = Tally()
         problems: Tally[tuple[str, str]] = Tally()
         images: Tally[tuple[str, str]] = Tally()
-        for one in done:
-            method = one.method if one.method in METHODS else "other"
-            statuses[one.route, method, str(one.status)] += 1
-            seconds[one.route, method].append(one.seconds)
-            if one.code is not None:
-                problems[one.route, one.code] += 1
-            if one.images and one.model is not None:
-                images[one.model, str(one.version)] += one.images
+        for route, given, status, took, code, model, version, n, _ in done:
+            method = given if given in METHODS else "other"
+            statuses[route, method, str(status)] += 1
+            seconds[route, method].append(took)
+            if code is not None:
+                problems[route, code] += 1
+            if n and model is not None:
+                images[model, str(version)] += n
         for labels, times in statuses.items():
             self._requests.labels(*labels).inc(times)
         for key, values in seconds.items():
             self._request_seconds.labels(*key).observe_many(values)
         for problem, times in problems.items():
             self._problems.labels(*problem).inc(times)
-        for model, number in images.items():
-            self._images.labels(*model).inc(number)
+        for which, number in images.items():
+            self._images.labels(*which).inc(number)
 
     def _count_stages(self, done: Iterable[_Done]) -> None:
         found = defaultdict(list)
-        for one in done:
-            if one.images and one.model is not None:
-                found[one.model].append(one.stages)
-        for model, rows in found.items():
+        for *_, model, _, n, stages in done:
+            if n and model is not None:
+                found[model].append(stages)
+        for name, rows in found.items():
             for stage, values in zip(STAGES, zip(*rows, strict=True), strict=True):
-                self._stages.labels(model, stage).observe_many(values)
+                self._stages.labels(name, stage).observe_many(values)
 
     def _count_batches(self, batches: Iterable[tuple[Source, int, int, float]]) -> None:
         found = defaultdict(list)

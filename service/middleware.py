@@ -20,7 +20,7 @@ from service.metrics import Metrics
 from service.problems import problem
 from service.replies import WITHOUT_BODY, Answer
 from service.trace import Trace, begin_trace
-from service.transport import WHOLE
+from service.transport import Cycle, cycle_of
 
 if TYPE_CHECKING:  # it needs the extra `otel`
     from service.tracing import Tracing
@@ -56,6 +56,7 @@ class RequestMiddleware:
         self._metrics = metrics
         self._access = access
         self._tracing = tracing
+        self._last_client: tuple[str, int] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the module."""
@@ -69,6 +70,9 @@ class RequestMiddleware:
         trace = begin_trace(scope)
         answer = _Send(send, trace, method == "HEAD")
         self._metrics.request_began()
+        client = scope.get("client")
+        trace.alone = client is not None and client == self._last_client
+        self._last_client = client
         try:
             await self._respond(scope, receive, answer)
         except ClientDisconnect:
@@ -100,8 +104,9 @@ class RequestMiddleware:
             response = await endpoint(Request(scope, receive))
         except ServiceError as error:
             response = problem(error, trace)
-        if type(response) is Answer and WHOLE in scope.get("extensions", ()):
-            await send.whole(response)
+        cycle = cycle_of(scope)
+        if cycle is not None and type(response) is Answer and send.may_be_whole(cycle):
+            await send.whole(response, cycle)
         else:
             await response(scope, receive, send)
 
@@ -131,12 +136,16 @@ class _Send:
         await self._send(message)
         self.trace.send_s += time.perf_counter() - begun
 
-    async def whole(self, answer: Answer) -> None:
+    def may_be_whole(self, cycle: Cycle) -> bool:
+        """Whether nobody in between wants to see the parts of an answer."""
+        return self._send == cycle.send and not self._without_body
+
+    async def whole(self, answer: Answer, cycle: Cycle) -> None:
         """An answer by the short way of `service.transport`."""
         trace = self.trace
         self.status = answer.status_code
         begun = time.perf_counter()
         own = (answer.head, trace.request_id.encode("ascii"), trace.server_timing())
         head = b"%bx-request-id: %b\r\nserver-timing: %b\r\n" % own
-        await self._send({"type": WHOLE, "status": answer.status_code, "head": head, "body": answer.body})
+        await cycle.answer(answer.status_code, head, answer.body)
         trace.send_s += time.perf_counter() - begun

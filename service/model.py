@@ -98,6 +98,8 @@ class Model:
         outputs: Sequence[str],
         deadline: float | None = None,
         timings: Timings | None = None,
+        *,
+        alone: bool = False,
     ) -> Awaitable[dict[str, Array]]:
         """Run a graph, in batches with whoever else asks for it.
 
@@ -110,6 +112,7 @@ class Model:
             outputs: Names of the outputs that are wanted.
             deadline: Loop time after which nobody wants the answer.
             timings: What the run takes is added to them.
+            alone: As for `Batcher.run`.
 
         Returns:
             Those outputs, first axis n.
@@ -119,7 +122,7 @@ class Model:
             InvalidRequestError: If inputs or outputs do not fit the manifest.
             ServiceError: What `Batcher.run` raises.
         """
-        return self._batcher(graph).run(self._checked(graph, inputs, outputs), outputs, deadline, timings)
+        return self._batcher(graph).run(self._checked(graph, inputs, outputs), outputs, deadline, timings, alone=alone)
 
     def _batcher(self, graph: GraphName) -> Batcher:
         batcher = self.batchers.get(graph)

@@ -40,14 +40,14 @@ def find_model(call: Call, ref: str | None, *graphs: GraphName) -> Model:
     if ref is None:
         raise InvalidRequestError('the request names no model and the service has no default; send "model"')
     model = call.catalog.get(ref)
-    if not model.inputs.keys() >= {*graphs}:
-        missing = [graph for graph in graphs if graph not in model.manifest.graphs]
-        able = call.catalog.with_graphs(*graphs)
-        raise GraphMissingError(
-            f"model {model.name!r} has no graph {missing[0]!r}; models that have it: {', '.join(able) or 'none'}",
-            graph=missing[0],
-            models=able,
-        )
+    for graph in graphs:
+        if graph not in model.inputs:
+            able = call.catalog.with_graphs(*graphs)
+            raise GraphMissingError(
+                f"model {model.name!r} has no graph {graph!r}; models that have it: {', '.join(able) or 'none'}",
+                graph=graph,
+                models=able,
+            )
     return model
 
 

@@ -14,7 +14,7 @@ class Answer(Response):
 
     def __init__(self, content: bytes, media_type: str, head: bytes = b"", status: int = 200) -> None:
         self.status_code = status
-        self.body = content
+        self.body: bytes = content
         self.background = None
         self.head = b"content-type: %b\r\ncontent-length: %d\r\n%b" % (media_type.encode(), len(content), head)
 

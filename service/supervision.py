@@ -17,7 +17,7 @@ class Supervision:
     """Cancels the task in its block when the client leaves or the deadline passes.
 
     Args:
-        request: `body_was_read` has to be called when its body has been.
+        request: If its body is read and not taken by `whole_body`, `body_was_read` has to be called afterwards.
         deadline: By the clock of the event loop; None if there is none.
 
     Raises:
@@ -25,34 +25,38 @@ class Supervision:
         DeadlineError: From the block, if the deadline passed.
     """
 
-    __slots__ = ("_cancelling", "_cycle", "_deadline", "_loop", "_reason", "_request", "_task", "_timer", "_watcher")
+    __slots__ = ("_cancelling", "_cycle", "_deadline", "_reason", "_request", "_task", "_timer", "_watcher")
 
     def __init__(self, request: Request, deadline: float | None) -> None:
         self._request = request
         self._deadline = deadline
-        self._loop = asyncio.get_running_loop()
         self._reason: Exception | None = None
-        self._cycle: Cycle | None = None
         self._timer: LazyTimer | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._cycle: Cycle | None = cycle_of(request.scope)
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        cycle = self._cycle
+        task = asyncio.current_task() if cycle is None else cycle.task
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
-        cycle = self._cycle = cycle_of(self._request.scope)
         if self._deadline is not None:
-            self._timer = LazyTimer(self._loop) if cycle is None else cycle.deadline
+            self._timer = LazyTimer(asyncio.get_running_loop()) if cycle is None else cycle.deadline
             self._timer.set(self._deadline + _AFTER_THE_ENGINE_S, self._expire)
         if cycle is not None:
             cycle.when_client_leaves(self._leave)
         return self
 
+    def whole_body(self, limit: int) -> bytes | None:
+        """The request's body, if all of it is there and has at most `limit` bytes; else it is to be read."""
+        cycle = self._cycle
+        return cycle.whole_body(limit) if cycle is not None and self._request.receive == cycle.receive else None
+
     def body_was_read(self) -> None:
         """Whatever comes now, if anything, is that the client leaves."""
         if self._cycle is None:
-            self._watcher = self._loop.create_task(self._watch())
+            self._watcher = asyncio.create_task(self._watch())
         else:
             self._cycle.when_client_leaves(self._leave)
 

@@ -28,6 +28,7 @@ class Trace:
         request_id: The client's, or a new one.
         headers: Of the request, the last of each name.
         started: When it came, by `time.perf_counter`.
+        alone: When it came, nobody else had asked since the same connection did.
         route: Template of the path, so that there are few.
         model: name@version, where it is about one; `name` and `version` are its parts.
         n: Images asked for.
@@ -39,6 +40,7 @@ class Trace:
     """
 
     __slots__ = (
+        "alone",
         "code",
         "encode_s",
         "headers",
@@ -58,6 +60,7 @@ class Trace:
         self.request_id = request_id
         self.headers = headers
         self.started = time.perf_counter()
+        self.alone = False
         self.route = "unmatched"
         self.model: str | None = None
         self.name: str | None = None

@@ -1,8 +1,8 @@
 """uvicorn's HTTP protocol, with a short way for an answer that is whole, and a word when the client leaves.
 
 An ASGI application hands over head and body of an answer one after the other, and uvicorn checks each header and writes
-twice: two system calls, two packets, and a client that wakes up twice. Here an application may send one message of type
-`WHOLE` instead, with the head's lines ready; it goes out with one write.
+twice: two system calls, two packets, and a client that wakes up twice. `Cycle.answer` takes both, with the head's lines
+ready, and they go out with one write. `Cycle.whole_body` is the body of a request that came in one piece.
 
 That a client has left an ASGI application finds out by waiting for its next message, in a task of its own. Here
 `Cycle.when_client_leaves` has a function called.
@@ -15,12 +15,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from starlette.types import Message, Scope
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.timers import LazyTimer
-
-WHOLE = "genserve.answer"
 
 _CYCLE = "genserve.cycle"
 
@@ -31,18 +29,20 @@ class Cycle(RequestResponseCycle):
     Attributes:
         left: Called if the client leaves before it has its answer.
         deadline: Of the connection, for the request that is answered.
+        task: Answers it.
     """
 
     left: Callable[[], None] | None = None
     deadline: LazyTimer
+    task: asyncio.Task[None] | None = None
 
-    async def run_asgi(self, app: Any) -> None:
-        """See RequestResponseCycle."""
-        try:
-            await super().run_asgi(app)
-        finally:
-            scope: dict[str, Any] = self.scope  # type: ignore[assignment]
-            scope.pop(_CYCLE, None)  # a circle that would wait for the garbage collector
+    def whole_body(self, limit: int) -> bytes | None:
+        """The request's body, if all of it is there and has at most `limit` bytes; else it is to be received."""
+        if self.more_body or self.disconnected or len(self.body) > limit:
+            return None
+        body = bytes(self.body)
+        self.body = bytearray()
+        return body
 
     def when_client_leaves(self, call: Callable[[], None]) -> None:
         """Have a function called once if the client leaves before it has its answer, or has left already."""
@@ -51,24 +51,24 @@ class Cycle(RequestResponseCycle):
         if self.disconnected:
             call()
 
-    async def send(self, message: Message) -> None:  # type: ignore[override]
-        """As ASGI has it; and `{"type": WHOLE, "status": int, "head": bytes, "body": bytes}`.
+    async def answer(self, status: int, head: bytes, body: bytes) -> None:
+        """Send a whole answer.
 
-        `head` has the header lines, each with its line end, and among them Content-Length.
+        Args:
+            status: Of the answer.
+            head: Header lines, each with its line end, and among them Content-Length.
+            body: So many bytes.
         """
-        if message["type"] != WHOLE:
-            await super().send(message)  # type: ignore[arg-type]
-            return
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected:
             return
-        lines = [STATUS_LINE[message["status"]]]
+        lines = [STATUS_LINE[status]]
         for name, value in self.default_headers:
             lines += (name, b": ", value, b"\r\n")
-        lines.append(message["head"])
+        lines.append(head)
         lines.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
-        lines.append(message["body"])
+        lines.append(body)
         self.response_started = self.response_complete = True
         self.waiting_for_100_continue = False
         self.transport.write(b"".join(lines))
@@ -130,9 +130,18 @@ class Protocol(HttpToolsProtocol):
         self._running = ours
         scope: dict[str, Any] = cycle.scope  # type: ignore[assignment]
         scope[_CYCLE] = ours
-        if scope["method"] != "HEAD":
-            scope["extensions"] = {WHOLE: {}}
-        super()._start_asgi_task(cycle, app)
+        ours.task = self.loop.create_task(self._answer(ours, app))
+        self.tasks.add(ours.task)
+
+    async def _answer(self, cycle: Cycle, app: Any) -> None:
+        try:
+            await cycle.run_asgi(app)
+        finally:
+            if cycle.task is not None:
+                self.tasks.discard(cycle.task)
+            cycle.task = None  # this, and the next line, were circles that would wait for the garbage collector
+            scope: dict[str, Any] = cycle.scope  # type: ignore[assignment]
+            scope.pop(_CYCLE, None)
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

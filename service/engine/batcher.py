@@ -15,7 +15,7 @@ from service.engine.batch import Batch, Outcome
 from service.engine.callers import Callers
 from service.engine.cost import CostModel
 from service.engine.fair_queue import FairQueue
-from service.engine.jobs import Answer, Job
+from service.engine.jobs import Answer, Job, Slice
 from service.engine.keeper import Keeper
 from service.engine.lanes import Lanes
 from service.engine.observer import Ending, EngineObserver, Source
@@ -39,7 +39,6 @@ Array = NDArray[Any]
 _SAME_MOMENT_S = 0.001  # nobody came since a request was admitted: what was found then still holds
 _WORTH_A_LANE_S = 0.001  # many times what it costs to wake one and to run a batch more
 _FAR_TOO_LONG = 4.0  # times the limit of a run on the event loop, failures and repetitions included
-_LANES_ONLY_S = 10.0  # after one that took so long
 _ENDINGS: dict[type[ServiceError], Ending] = {
     OverloadedError: "overloaded",
     DeadlineError: "deadline",
@@ -82,7 +81,6 @@ class Batcher:
         self._opened_at = 0.0
         self._admission = Admission(self._name, self, self._queue, self.cost, lanes)
         self._calling = False  # a lane is about to be called
-        self._at_once_from = 0.0  # until then even short runs are left to the lanes
         self._pushed = 0  # requests so far
         # What was admitted last: rows, deadline, requests so far, when, and the seconds that it should take.
         self._admitted: tuple[int, float | None, int, float, float] = (0, None, -1, 0.0, 0.0)
@@ -132,6 +130,8 @@ class Batcher:
         outputs: Sequence[str],
         deadline: float | None = None,
         timings: Timings | None = None,
+        *,
+        alone: bool = False,
     ) -> Answer:
         """Run the graph on a request's rows, together with those of other requests.
 
@@ -140,6 +140,7 @@ class Batcher:
             outputs: Names of the outputs that are wanted.
             deadline: Loop time after which nobody wants the answer.
             timings: Where the time went is added to it.
+            alone: Nobody else seems to be asking: there is no need to wait for who comes in the same turn of the loop.
 
         Returns:
             The outputs, first axis n.
@@ -156,7 +157,7 @@ class Batcher:
         job = Job(inputs, outputs, now, until, self._loop.create_future())
         ending: Ending = "failed"
         try:
-            self._enter(job, deadline)
+            self._enter(job, deadline, alone)
             answer = await job.future
             ending = "ok"
         except asyncio.CancelledError:
@@ -198,7 +199,10 @@ class Batcher:
 
     def take(self, now: float) -> tuple[Batch, float] | None:
         """See `Work`."""
-        slices, late = self._queue.take(self._share(), now)
+        return self._take(self._share(), now)
+
+    def _take(self, most: int, now: float) -> tuple[Batch, float] | None:
+        slices, late = self._queue.take(most, now)
         if not self._queue.images:
             self._opened_at = now
         if late:
@@ -210,9 +214,12 @@ class Batcher:
             rows += stop - start
             if not start:
                 job.started = now
+        return self._lend(slices), self.cost.seconds(self.limits.padding.rows(rows))
+
+    def _lend(self, slices: Sequence[Slice]) -> Batch:
         batch = Batch(slices, self._keeper.current, self.limits.padding, self._lanes.lock, self)
         self._keeper.lend(batch)
-        return batch, self.cost.seconds(self.limits.padding.rows(rows))
+        return batch
 
     def _share(self) -> int:
         """Rows of the next batch: lanes that sleep get as many, if that is worth waking them."""
@@ -255,21 +262,34 @@ class Batcher:
             self.limits = dataclasses.replace(self.limits, max_batch_size=rows)
             self._observer.shrunk(self.source, rows)
 
-    def _enter(self, job: Job, deadline: float | None) -> None:
+    def _enter(self, job: Job, deadline: float | None, alone: bool) -> None:
         with self._lanes.lock:
             *asked, noted, expected = self._admitted
             if asked != [job.rows, deadline, self._pushed] or job.arrived - noted > _SAME_MOMENT_S:
                 expected = self._check(job.rows, None if job.deadline is None else job.deadline - job.arrived)
             job.expected = job.arrived + expected
             self._pushed += 1
-            if not self._queue.images:
-                self._opened_at = job.arrived
-            self._queue.push(job)
+            batch = self._past_the_queue(job) if alone and not self._queue.images else None
+            if batch is None:
+                if not self._queue.images:
+                    self._opened_at = job.arrived
+                self._queue.push(job)
+        if batch is not None:
+            self._run_at_once(batch)
+            return
         if not self._calling:
             self._calling = True
             self._loop.call_soon(self._call)
         self._callers.add(job)
         self._watchdog.watch()
+
+    def _past_the_queue(self, job: Job) -> Batch | None:
+        expected = self._short_s(job.rows)
+        if not expected:
+            return None
+        job.started, job.taken = job.arrived, job.rows
+        self._lanes.ran_elsewhere(self, expected)
+        return self._lend([(job, 0, job.rows)])
 
     def _call(self) -> None:
         """After all that came in this turn of the loop: a lane that is called for the first of thirty takes one.
@@ -288,30 +308,36 @@ class Batcher:
             self.abandon()
 
     def _take_at_once(self) -> Batch | None:
-        """What waits, if running it here takes less than a lane needs to wake up, and no lane runs anything."""
-        lanes, limits, images = self._lanes, self.limits, self._queue.images
-        if not limits.at_once_s or lanes.idle < lanes.alive or lanes.queues or not self._keeper.usable:
-            return None
-        if not 0 < images <= limits.max_batch_size or limits.max_wait_s:
-            return None
-        if not 0 < self.cost.seconds(limits.padding.rows(images)) <= limits.at_once_s:
-            return None
-        now = time.monotonic()
-        taken = self.take(now) if now >= self._at_once_from else None
+        images = self._queue.images
+        taken = self._take(images, time.monotonic()) if images and self._short_s(images) else None
         if taken is None:
             return None
         batch, expected = taken
-        lanes.ran_elsewhere(self, expected)
+        self._lanes.ran_elsewhere(self, expected)
         return batch
+
+    def _short_s(self, images: int) -> float:
+        """Seconds of a run that takes less than a lane needs to wake up, while no lane runs anything; else 0."""
+        lanes, limits = self._lanes, self.limits
+        if not limits.at_once_s or lanes.idle < lanes.alive or lanes.queues or not self._keeper.usable:
+            return 0.0
+        if images > limits.max_batch_size or limits.max_wait_s or not lanes.allowance.is_left(time.monotonic()):
+            return 0.0
+        expected = self.cost.seconds(limits.padding.rows(images))
+        return expected if expected <= limits.at_once_s else 0.0
 
     def _run_at_once(self, batch: Batch) -> None:
         begun = time.monotonic()
         try:
             batch.run()
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # its callers have been told
+            self._loop.call_exception_handler({"message": f"{self._name}: a run failed", "exception": error})
         finally:
             now = time.monotonic()
             if now - begun > _FAR_TOO_LONG * self.limits.at_once_s:
-                self._at_once_from = now + _LANES_ONLY_S
+                self._lanes.allowance.spend(begun, now - begun)
 
     def _leave(self, job: Job, ending: Ending) -> None:
         if self._callers.remove(job) and ending != "ok":

@@ -31,6 +31,8 @@ class Padding:
     def rows(self, n: int) -> int:
         """Rows of a batch that has `n` wanted ones."""
         rows = max(self.least, -(-n // self.multiple) * self.multiple)
+        if not self.ladder:
+            return rows
         return next((size for size in self.ladder if size >= rows and size % self.multiple == 0), rows)
 
 

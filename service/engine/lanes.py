@@ -10,6 +10,7 @@ import threading
 import time
 from typing import Protocol
 
+from service.engine.allowance import Allowance
 from service.engine.neighbours import Neighbours, NoNeighbours
 from service.priority import give_way
 
@@ -67,6 +68,9 @@ class Lanes:
         count: Batches that run at once.
         cores: Of the machine, if processes share them; None if nobody minds how many run.
         neighbours: Those processes.
+
+    Attributes:
+        allowance: For runs that are made on the event loop, without a lane, and turn out to be long.
     """
 
     def __init__(self, count: int, cores: int | None = None, neighbours: Neighbours | None = None) -> None:
@@ -75,6 +79,7 @@ class Lanes:
         self._neighbours = neighbours or NoNeighbours()
         self._looking = False  # a lane that has no core looks for one
         self.lock = threading.Lock()
+        self.allowance = Allowance()
         self.stopping = False
         self._closed = False
         self._idle: list[_Lane] = []  # the one that slept last is called first
@@ -158,10 +163,10 @@ class Lanes:
 
         Batches that run are finished first. Then the others have a turn for each of its own, as long as they have work.
         """
+        if not ahead_s and (len(self._idle) == len(self._lanes) or self.spare):
+            return 0.0
         lanes, now = self.allowed, time.monotonic()
         running = sum(max(0.0, lane.ends_at - now) for lane in self._lanes if lane.ends_at is not None)
-        if not ahead_s and self.spare:
-            return 0.0
         if len(self._cost) > 1:
             own = ahead_s
             ahead_s += sum(min(other.backlog_s(), own) for other in self._cost if other is not work)

@@ -20,7 +20,6 @@ class Closing:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the class."""
-        scope.pop("extensions", None)  # whole answers would go past `send_last`
         more = True
 
         async def receive_and_note() -> Message:

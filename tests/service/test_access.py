@@ -9,6 +9,7 @@ from service import access
 from service.access import PIPE_BUF, AccessLog
 from service.settings import Settings
 from service.trace import Trace
+from tests.service.engine.fakes import run
 
 
 @given(st.lists(st.text(max_size=2 * PIPE_BUF).map(lambda text: text.replace("\n", "") + "\n"), max_size=60))
@@ -20,11 +21,12 @@ def test_lines_go_out_in_order_whole_and_in_pieces_that_a_pipe_takes_at_once(lin
 
 
 def test_hundred_requests_are_a_hundred_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    log = AccessLog(Settings())
-    log._timer = object()  # type: ignore[assignment] (no event loop: nothing is written by itself)
-    for number in range(100):
-        log.add(Trace(f"request-{number}"), "GET", 200, 0.001)
-    log._timer = None
-    log.flush()
+    async def main() -> None:
+        log = AccessLog(Settings())
+        for number in range(100):
+            log.add(Trace(f"request-{number}"), "GET", 200, 0.001)
+        log.flush()
+
+    run(main())
     written = [orjson.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["request_id"] for line in written] == [f"request-{number}" for number in range(100)]

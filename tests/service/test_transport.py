@@ -10,29 +10,24 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from service.transport import WHOLE, Protocol, cycle_of
+from service.transport import Protocol, cycle_of
 from tests.service.engine.fakes import run
 
 POST = b"POST /sample HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n%b\r\n{}"
 LINES = [(b"content-type", b"application/json"), (b"content-length", b"4"), (b"x-seed", b"7")]
 
 
-async def whole(scope: Scope, receive: Receive, send: Send) -> None:
+async def whole(scope: Scope, receive: Receive, _: Send) -> None:
     await receive()
-    assert WHOLE in scope["extensions"]
-    head = b"".join(b"%b: %b\r\n" % line for line in LINES)
-    await send({"type": WHOLE, "status": 200, "head": head, "body": b"body"})
+    cycle = cycle_of(scope)
+    assert cycle is not None
+    await cycle.answer(200, b"".join(b"%b: %b\r\n" % line for line in LINES), b"body")
 
 
 async def usual(_: Scope, receive: Receive, send: Send) -> None:
     await receive()
     await send({"type": "http.response.start", "status": 200, "headers": LINES})
     await send({"type": "http.response.body", "body": b"body"})
-
-
-async def without(scope: Scope, receive: Receive, send: Send) -> None:
-    assert "extensions" not in scope
-    await usual(scope, receive, send)
 
 
 class Wire(asyncio.Transport):
@@ -97,9 +92,43 @@ def test_pipelined_requests_are_answered_in_order() -> None:
     assert len(talk(whole, (POST % b"") * 3).writes) == 3
 
 
-def test_answer_to_head_goes_the_usual_way() -> None:
-    wire = talk(without, b"HEAD / HTTP/1.1\r\nHost: test\r\n\r\n")
-    assert b"".join(wire.writes).endswith(b"x-seed: 7\r\n\r\n")
+@pytest.mark.parametrize(
+    ("parts", "limit", "found"),
+    [
+        ([POST % b""], 2, b"{}"),
+        ([POST % b""], 1, None),
+        ([(POST % b"")[:-1]], 2, None),
+        ([b"POST / HTTP/1.1\r\nHost: test\r\n\r\n"], 2, b""),
+    ],
+    ids=["whole", "too long", "not all there", "none"],
+)
+def test_body_that_came_in_one_piece_is_not_waited_for(parts: list[bytes], limit: int, found: bytes | None) -> None:
+    bodies: list[bytes | None] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        cycle = cycle_of(scope)
+        assert cycle is not None
+        bodies.append(cycle.whole_body(limit))
+        if bodies[0] is not None:
+            await cycle.answer(200, b"content-length: 0\r\n", b"")
+            return
+        await usual(scope, receive, send)  # it is received like any other
+
+    async def main() -> None:
+        protocol, wire, state = connect(app)
+        for part in parts:
+            protocol.data_received(part)
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        if state.tasks:
+            protocol.data_received(b"}")
+        while state.tasks:
+            await asyncio.sleep(0)
+        assert wire.writes
+        protocol.connection_lost(None)
+
+    run(main())
+    assert bodies == [found]
 
 
 def connect(app: Any) -> tuple[Protocol, Wire, ServerState]:
@@ -213,9 +242,9 @@ def test_a_client_that_never_ends_a_head_is_not_waited_for(parts: list[bytes]) -
 
 
 def test_a_request_that_is_being_answered_is_waited_for() -> None:
-    async def slow(_: Scope, receive: Receive, send: Send) -> None:
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.sleep(0.2)
-        await whole({"extensions": {WHOLE: {}}}, receive, send)
+        await whole(scope, receive, send)
 
     async def main() -> None:
         protocol, wire, state = connect(slow)

@@ -1,0 +1,62 @@
+"""What the middleware finds out about a request before its endpoint has it."""
+
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.access import AccessLog
+from service.metrics import Metrics
+from service.middleware import RequestMiddleware
+from service.settings import Settings
+from service.trace import trace_of
+from tests.service.engine.fakes import run
+
+FIRST, SECOND = ("127.0.0.1", 1), ("127.0.0.1", 2)
+
+
+class Scene:
+    """A middleware whose one endpoint notes who was alone."""
+
+    def __init__(self) -> None:
+        self.alone: list[bool] = []
+        app = Starlette()
+        endpoints = {("GET", "/x"): self._endpoint}
+        self.metrics = Metrics()
+        self._middleware = RequestMiddleware(app, app, endpoints, self.metrics, AccessLog(Settings(log_level="error")))
+
+    async def _endpoint(self, request: Request) -> Response:
+        self.alone.append(trace_of(request.scope).alone)
+        return Response()
+
+    async def ask(self, client: tuple[str, int] | None) -> None:
+        async def receive() -> Any:
+            return {"type": "http.request"}
+
+        async def send(_: Any) -> None:
+            pass
+
+        scope = {"type": "http", "method": "GET", "path": "/x", "headers": [], "query_string": b"", "client": client}
+        await self._middleware(scope, receive, send)
+
+
+@pytest.mark.parametrize(
+    ("clients", "alone"),
+    [
+        ([FIRST, FIRST, FIRST], [False, True, True]),
+        ([FIRST, FIRST, SECOND, FIRST, FIRST], [False, True, False, False, True]),
+        ([None, None], [False, False]),
+    ],
+    ids=["one connection", "another comes between", "connections without an address"],
+)
+def test_who_asks_twice_in_a_row_is_alone(clients: list[tuple[str, int] | None], alone: list[bool]) -> None:
+    scene = Scene()
+
+    async def main() -> None:
+        for client in clients:
+            await scene.ask(client)
+
+    run(main())
+    assert scene.alone == alone
