@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from service.access import AccessLog
 from service.catalog import Catalog
 from service.context import Context
+from service.cores import usable_cores
 from service.errors import ServiceError, StartupError
 from service.middleware import Endpoint, RequestMiddleware
 from service.openapi import install
@@ -34,6 +35,7 @@ from service.routes import (
     training_workers,
 )
 from service.settings import Settings
+from service.wakefulness import Wakefulness
 from service.workers import Workers
 
 if TYPE_CHECKING:  # it needs the extra `otel`
@@ -90,6 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
         _endpoints(),
         context.metrics,
         context.access,
+        Wakefulness(settings.awake_ms / 1000 if usable_cores() > 1 else 0.0),  # an only core is needed by the client
         app.state.tracing,
     )
     return app

@@ -21,6 +21,7 @@ from service.problems import problem
 from service.replies import WITHOUT_BODY, Answer
 from service.trace import Trace, begin_trace
 from service.transport import Cycle, cycle_of
+from service.wakefulness import Wakefulness
 
 if TYPE_CHECKING:  # it needs the extra `otel`
     from service.tracing import Tracing
@@ -48,6 +49,7 @@ class RequestMiddleware:
         endpoints: Mapping[tuple[str, str], Endpoint],
         metrics: Metrics,
         access: AccessLog,
+        wakefulness: Wakefulness,
         tracing: "Tracing | None" = None,
     ) -> None:
         self._app = app
@@ -55,6 +57,7 @@ class RequestMiddleware:
         self._endpoints = endpoints
         self._metrics = metrics
         self._access = access
+        self._wakefulness = wakefulness
         self._tracing = tracing
         self._last_client: tuple[str, int] | None = None
 
@@ -73,6 +76,7 @@ class RequestMiddleware:
         client = scope.get("client")
         trace.alone = client is not None and client == self._last_client
         self._last_client = client
+        self._wakefulness.asked()
         try:
             await self._respond(scope, receive, answer)
         except ClientDisconnect:
@@ -89,6 +93,7 @@ class RequestMiddleware:
             self._access.add(trace, method, answer.status or 500, seconds)
             if self._tracing is not None:
                 self._tracing.request_ended(trace, scope, method, answer.status or 500, seconds)
+            self._wakefulness.answered(trace.alone and not self._metrics.under_way)
 
     async def _respond(self, scope: Scope, receive: Receive, send: "_Send") -> None:
         trace = send.trace

@@ -76,6 +76,13 @@ class Settings(BaseSettings):
         description="ms: where no lane runs anything, a run that should take no longer is made without waking one; "
         "on a CPU, with 2 workers or more; 0 is never",
     )
+    awake_ms: FiniteFloat = Field(
+        default=0.3,
+        ge=0,
+        le=10,
+        description="ms that the event loop stays awake after an answer to the only client that asks, if its last "
+        "request came as soon; 0: it sleeps at once",
+    )
     queue_images: int = Field(
         default=4096, ge=1, description="images that may wait per graph; more are refused with 503"
     )

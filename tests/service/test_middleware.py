@@ -12,6 +12,7 @@ from service.metrics import Metrics
 from service.middleware import RequestMiddleware
 from service.settings import Settings
 from service.trace import trace_of
+from service.wakefulness import Wakefulness
 from tests.service.engine.fakes import run
 
 FIRST, SECOND = ("127.0.0.1", 1), ("127.0.0.1", 2)
@@ -22,10 +23,15 @@ class Scene:
 
     def __init__(self) -> None:
         self.alone: list[bool] = []
+        self.kept_awake: list[bool] = []
         app = Starlette()
         endpoints = {("GET", "/x"): self._endpoint}
+        wakefulness = Wakefulness(0.0)
+        wakefulness.answered = self.kept_awake.append  # type: ignore[method-assign]
         self.metrics = Metrics()
-        self._middleware = RequestMiddleware(app, app, endpoints, self.metrics, AccessLog(Settings(log_level="error")))
+        self._middleware = RequestMiddleware(
+            app, app, endpoints, self.metrics, AccessLog(Settings(log_level="error")), wakefulness
+        )
 
     async def _endpoint(self, request: Request) -> Response:
         self.alone.append(trace_of(request.scope).alone)
@@ -60,3 +66,17 @@ def test_who_asks_twice_in_a_row_is_alone(clients: list[tuple[str, int] | None],
 
     run(main())
     assert scene.alone == alone
+    assert scene.kept_awake == alone
+
+
+def test_the_loop_is_not_kept_awake_while_others_are_answered() -> None:
+    scene = Scene()
+
+    async def main() -> None:
+        await scene.ask(FIRST)
+        scene.metrics.request_began()  # of somebody else, before, and not over
+        await scene.ask(FIRST)
+
+    run(main())
+    assert scene.alone == [False, True]
+    assert scene.kept_awake == [False, False]
