@@ -18,7 +18,7 @@ from service.engine.lanes import Lanes
 from service.engine.loading import LoadedBundle, RefusedError, load_bundle
 from service.engine.neighbours import Neighbours
 from service.engine.observer import EngineObserver, SilentObserver, Source
-from service.engine.plan import lane_count, shared_cores
+from service.engine.plan import lane_count, lanes_at_once, shared_cores
 from service.errors import StartupError, StoppingError
 from service.inventory import Inventory, Loaded, Refusal
 from service.leases import Leases
@@ -41,6 +41,7 @@ class Catalog:
 
     Attributes:
         lanes: What runs the graphs.
+        lanes_at_once: Of all workers' long batches that run at once, the share of this one.
         seen: The store is served as it was at this moment (monotonic seconds), or later.
     """
 
@@ -53,6 +54,7 @@ class Catalog:
         neighbours: Neighbours | None,
     ) -> None:
         self.lanes = Lanes(lane_count(settings, backend.device), shared_cores(settings, backend.device), neighbours)
+        self.lanes_at_once = lanes_at_once(settings, backend.device)
         self.seen = -math.inf
         self._settings = settings
         self._store = Store(settings.store)

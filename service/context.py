@@ -158,11 +158,12 @@ class Context:
         ready = self.all_ready()[0]
         catalog = self._opened()
         if catalog is None:
-            return EngineState(ready, 0, 0, [], [])
+            return EngineState(ready, 0, 0, 0, [], [])
         models = catalog.models()
         return EngineState(
             ready=ready,
             lanes=catalog.lanes.count,
+            at_once=catalog.lanes_at_once,
             busy=catalog.lanes.busy,
             graphs=[
                 GraphState(batcher.source, batcher.queued_images, batcher.limits.max_batch_size)

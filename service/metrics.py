@@ -6,6 +6,7 @@ adds them up.
 """
 
 import os
+import time
 from collections import Counter as Tally
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -47,11 +48,13 @@ class EngineState(NamedTuple):
     """The engine at this moment, for gauges.
 
     Attributes:
+        at_once: Long batches that may run at once: of several workers, the share of this one.
         models: name, version, digest, runtime and provider of each that serves.
     """
 
     ready: bool
     lanes: int
+    at_once: float
     busy: int
     graphs: list[GraphState]
     models: list[tuple[str, str, str, str, str]]
@@ -70,6 +73,7 @@ class Metrics:
         self._look: Callable[[], EngineState] | None = None
         self._shown: dict[Gauge, set[tuple[Any, ...]]] = {}
         self.under_way = 0
+        self._loop_s = 0.0
         self._requests_done: list[_Done] = []
         self._batches: list[tuple[Source, int, int, float]] = []
         self._endings: list[tuple[Source, Ending]] = []
@@ -94,6 +98,12 @@ class Metrics:
         )
         if len(self._requests_done) >= _MOST_UNCOUNTED or len(self._batches) >= _MOST_UNCOUNTED:
             self.count()
+
+    def tick(self) -> None:
+        """To be called on the event loop now and then: counts what it has worked since."""
+        now = time.thread_time()
+        self._loop.inc(now - self._loop_s)
+        self._loop_s = now
 
     def batch(self, source: Source, images: int, padding: int, run_s: float) -> None:
         """See EngineObserver."""
@@ -131,6 +141,7 @@ class Metrics:
         for (source, ending), times in Tally(endings).items():
             self._ended.labels(*source, ending).inc(times)
         self._in_flight.set(self.under_way)
+        self._workers.set(1)
         if self._look is not None:
             self._show(self._look())
 
@@ -178,6 +189,7 @@ class Metrics:
     def _show(self, state: EngineState) -> None:
         self._ready.set(state.ready)
         self._lanes.set(state.lanes)
+        self._at_once.set(state.at_once)
         self._busy.set(state.busy)
         for graph in state.graphs:  # what never happened shows as 0
             self._shrinkings.labels(*graph.source)
@@ -209,6 +221,8 @@ class Metrics:
         self._in_flight = Gauge(
             "genserve_requests_in_flight", "Requests being answered", registry=r, multiprocess_mode="livesum"
         )
+        self._workers = Gauge("genserve_workers", "Processes that serve", registry=r, multiprocess_mode="livesum")
+        self._loop = Counter("genserve_event_loop_seconds", "CPU seconds of event loops", registry=r)
         self._images = Counter("genserve_images", "Images answered", ("model", "version"), registry=r)
         self._stages = BulkHistogram(
             "genserve_stage_seconds",
@@ -239,6 +253,9 @@ class Metrics:
         )
         self._busy = Gauge("genserve_lanes_busy", "Lanes that run a batch", registry=r, multiprocess_mode="livesum")
         self._lanes = Gauge("genserve_lanes", "Lanes", registry=r, multiprocess_mode="livesum")
+        self._at_once = Gauge(
+            "genserve_lanes_at_once", "Long batches that may run at once", registry=r, multiprocess_mode="livesum"
+        )
         self._ready = Gauge("genserve_ready", "1 if ready, in all workers", registry=r, multiprocess_mode="livemin")
         self._model_info = Gauge(
             "genserve_model_info",

@@ -36,6 +36,12 @@ def shared_cores(settings: Settings, device: Device) -> int | None:
     return max(1, usable_cores() // settings.threads)
 
 
+def lanes_at_once(settings: Settings, device: Device) -> float:
+    """This process' share of the long batches that all workers together run at once."""
+    shared = shared_cores(settings, device)
+    return lane_count(settings, device) if shared is None else shared / (settings.workers or 1)
+
+
 def worker_count(settings: Settings, devices: Path = Path("/dev")) -> int:
     """Processes: on a CPU one for each core, up to 4, since Python runs on one core at a time in a process.
 

@@ -132,6 +132,7 @@ class Server(uvicorn.Server):
     async def _tick(self) -> None:
         await self.on_tick(0)
         self._context.tell()
+        self._context.metrics.tick()
         if (self._settings.workers or 1) > 1:
             self._context.metrics.count()
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -106,8 +107,8 @@ def test_gauges_show_the_engine_as_it_is_and_forget_models_that_are_gone() -> No
     model = ("fashion-vae", "1", "abc", "onnxruntime", "CPUExecutionProvider")
     states = iter(
         [
-            EngineState(True, 2, 1, [GraphState(SOURCE, 40, 16)], [model]),
-            EngineState(False, 2, 0, [], []),
+            EngineState(True, 2, 1.5, 1, [GraphState(SOURCE, 40, 16)], [model]),
+            EngineState(False, 2, 1.5, 0, [], []),
         ]
     )
     metrics.watch(lambda: next(states))
@@ -130,7 +131,7 @@ from tests.service.test_metrics import SOURCE, answered
 async def main():
     metrics = Metrics()
     model = ("fashion-vae", "1", "abc", "onnxruntime", "CPUExecutionProvider")
-    metrics.watch(lambda: EngineState(True, 1, 1, [GraphState(SOURCE, 5, 16)], [model]))
+    metrics.watch(lambda: EngineState(True, 1, 0.5, 1, [GraphState(SOURCE, 5, 16)], [model]))
     for _ in range(int(sys.argv[1])):
         answered(metrics, "fashion-vae")
     metrics.count()
@@ -162,6 +163,21 @@ def test_any_worker_tells_the_sum_of_all(tmp_path: Path) -> None:
         assert one["genserve_requests_total{'method': 'POST', 'route': '/sample', 'status': '200'}"] == 7
         assert one["genserve_stage_seconds_count{'model': 'fashion-vae', 'stage': 'compute'}"] == 7
         assert one["genserve_lanes{}"] == 2
+        assert one["genserve_lanes_at_once{}"] == 1
+        assert one["genserve_workers{}"] == 2
         assert one["genserve_queue_images{'graph': 'decode', 'model': 'fashion-vae', 'version': '1'}"] == 10
         assert one["genserve_ready{}"] == 1
     assert found[1]["genserve_requests_total{'method': 'POST', 'route': '/sample', 'status': '200'}"] == 7
+
+
+def test_work_of_the_event_loop_is_counted() -> None:
+    metrics = Metrics()
+    metrics.tick()
+    before = samples(metrics.render())["genserve_event_loop_seconds_total{}"]
+    begun = time.thread_time()
+    while time.thread_time() < begun + 0.05:
+        pass
+    time.sleep(0.2)  # is no work
+    metrics.tick()
+    found = samples(metrics.render())["genserve_event_loop_seconds_total{}"] - before
+    assert 0.05 <= found <= time.thread_time() - begun + 0.001

@@ -6,11 +6,12 @@ import threading
 import numpy as np
 import pytest
 
+from service.cores import usable_cores
 from service.engine import lanes as lanes_module
 from service.engine.cost import CostModel
 from service.engine.devices import Device
 from service.engine.lanes import Lanes
-from service.engine.plan import shared_cores
+from service.engine.plan import lane_count, lanes_at_once, shared_cores
 from service.errors import RuntimeFailedError
 from service.settings import Settings
 from service.team.board import Board
@@ -113,7 +114,11 @@ def test_workers_see_each_others_lanes_until_one_has_ended() -> None:
 def test_cores_are_shared_by_workers_on_a_cpu_unless_lanes_are_set(
     settings: Settings, device: str, shared: bool
 ) -> None:
-    assert (shared_cores(settings, Device(device)) is not None) is shared  # type: ignore[arg-type]
+    where = Device(device)  # type: ignore[arg-type]
+    assert (shared_cores(settings, where) is not None) is shared
+    workers = settings.workers or 1
+    expected = max(1, usable_cores()) / workers if shared else lane_count(settings, where)
+    assert lanes_at_once(settings, where) == expected
 
 
 def test_core_that_becomes_free_during_a_long_batch_is_noticed() -> None:
