@@ -1,15 +1,10 @@
-"""multipart/form-data (RFC 7578), read from memory: a body is bounded already, and the service needs no disk."""
+"""Forms in memory: a body is bounded already, and the service needs no disk."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
 
 from service.errors import MalformedBodyError
-
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
+from service.multipart import Reader, read
 
 _MAX_PARTS = 5000
 
@@ -33,60 +28,20 @@ def read_form(raw: bytes, content_type: str) -> list[Part]:
     Raises:
         MalformedBodyError: If it is no form, or ends before it is complete.
     """
-    _, options = parse_options_header(content_type)
-    boundary = options.get(b"boundary")
-    if not boundary:
-        raise MalformedBodyError("the content type is multipart/form-data without a boundary; let your client set it")
-    reader = _Reader()
-    try:
-        parser = MultipartParser(boundary, reader.callbacks())
-        parser.write(raw)
-        parser.finalize()
-    except FormParserError as error:
-        raise MalformedBodyError(f"the body is no multipart/form-data: {error}") from error
-    if not reader.complete:
-        raise MalformedBodyError("the multipart/form-data has no closing boundary; the body may be truncated")
+    reader = _Parts()
+    for _ in read([raw], content_type, reader):
+        pass
     return reader.parts
 
 
-class _Reader:
-    """Collects what the parser finds."""
+class _Parts(Reader):
+    """Collects them."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.parts: list[Part] = []
-        self.complete = False
-        self._header = bytearray()
-        self._value = bytearray()
-        self._disposition = b""
 
-    def callbacks(self) -> "MultipartCallbacks":
-        return {
-            "on_part_begin": self._begin,
-            "on_part_data": self._data,
-            "on_header_field": self._header_field,
-            "on_header_value": self._header_value,
-            "on_header_end": self._header_end,
-            "on_headers_finished": self._headers_finished,
-            "on_end": self._end,
-        }
-
-    def _begin(self) -> None:
-        self._disposition = b""
-
-    def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header += data[start:end]
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _header_end(self) -> None:
-        if self._header.lower() == b"content-disposition":
-            self._disposition = bytes(self._value)
-        self._header.clear()
-        self._value.clear()
-
-    def _headers_finished(self) -> None:
-        _, options = parse_options_header(self._disposition)
+    def begin(self, options: Mapping[bytes, bytes]) -> None:
         if b"name" not in options:
             raise MalformedBodyError("a part of the form has no name in its Content-Disposition")
         if len(self.parts) == _MAX_PARTS:
@@ -94,8 +49,5 @@ class _Reader:
         name = options[b"name"].decode("utf-8", "replace")
         self.parts.append(Part(name, is_file=b"filename" in options))
 
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        self.parts[-1].content += data[start:end]
-
-    def _end(self) -> None:
-        self.complete = True
+    def content(self, piece: bytes) -> None:
+        self.parts[-1].content += piece

@@ -4,6 +4,7 @@ import pytest
 
 from service.errors import MalformedBodyError
 from service.forms import read_form
+from service.training.data_form import file_of
 
 TYPE = "multipart/form-data; boundary=b"
 GOOD = (
@@ -45,3 +46,15 @@ def test_part_without_name_is_refused() -> None:
 def test_form_of_very_many_parts_is_refused() -> None:
     with pytest.raises(MalformedBodyError, match="5000"):
         read_form(GOOD.split(b'--b\r\nContent-Disposition: form-data; name="images"')[0] * 5001 + b"--b--\r\n", TYPE)
+
+
+def test_part_whose_headers_have_no_end_is_refused() -> None:
+    with pytest.raises(MalformedBodyError, match="header"):
+        read_form(GOOD[:-9] + b"\r\n--b\r\nX: " + b"y" * 20_000 + b"\r\n\r\n\r\n--b--\r\n", TYPE)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_a_file_is_the_same_in_whatever_pieces_its_form_arrives(size: int) -> None:
+    form = b"--b" + GOOD.split(b"--b", 2)[2]
+    pieces = [form[start : start + size] for start in range(0, len(form), size)]
+    assert b"".join(file_of(pieces, TYPE)) == b"\x89PNG\r\n--"
