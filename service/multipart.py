@@ -1,5 +1,6 @@
 """multipart/form-data (RFC 7578) as it arrives: what all readers of forms have in common."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 
-class Reader:
+class Reader(ABC):
     """Hears of the parts of a form, one after the other."""
 
     def __init__(self) -> None:
@@ -21,17 +22,17 @@ class Reader:
         self._value = bytearray()
         self._disposition = b""
 
+    @abstractmethod
     def begin(self, options: Mapping[bytes, bytes]) -> None:
         """A part begins.
 
         Args:
             options: Of its Content-Disposition, such as `name` and `filename`.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def content(self, piece: bytes) -> None:
         """More of the content of the part that began last."""
-        raise NotImplementedError
 
     def callbacks(self) -> "MultipartCallbacks":
         """What the parser calls."""
