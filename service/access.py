@@ -1,7 +1,6 @@
 """The access log: one line per request, made and written a few at a time.
 
-Each write is a system call, and a line that is made between others costs a fraction of one that is made between an
-answer and the next request.
+Each write is a system call, and what is made later does not stand between an answer and the next request.
 """
 
 import asyncio

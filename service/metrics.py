@@ -31,8 +31,8 @@ _MOST_UNCOUNTED = 4096
 
 
 # An answered request: route, method, status, seconds, problem's code; model, version, images, seconds in each stage.
-# Numbers and text alone, so that thousands that wait cost the garbage collector nothing; and no names, with which it
-# would take several times as long to make.
+# Numbers and text alone, so that thousands that wait cost the garbage collector nothing; no names, for which see
+# docs/decisions/0004-what-the-engine-spends.md.
 _Done = tuple[str, str, int, float, str | None, str | None, int | None, int, tuple[float, ...]]
 
 

@@ -81,7 +81,7 @@ class Settings(BaseSettings):
         ge=0,
         le=10,
         description="ms that the event loop stays awake after an answer to the only client that asks, if its last "
-        "request came as soon; 0: it sleeps at once",
+        "request came as soon; 0, or where there is one core: it sleeps at once",
     )
     queue_images: int = Field(
         default=4096, ge=1, description="images that may wait per graph; more are refused with 503"

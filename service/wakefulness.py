@@ -1,7 +1,7 @@
 """An event loop that does not fall asleep between two requests of a client that waits for one answer and asks again.
 
-On a virtual machine it takes tens of microseconds to sleep and be woken. Linux' guest halt polling is the same thought
-one layer below (Documentation/virt/guest-halt-polling.rst).
+What it gained on a virtual machine: docs/decisions/0004-what-the-engine-spends.md. Linux' guest halt polling is the
+same thought one layer below (Documentation/virt/guest-halt-polling.rst).
 """
 
 import asyncio

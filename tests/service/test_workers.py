@@ -58,6 +58,9 @@ def test_every_worker_draws_the_same_bytes_and_metrics_count_them_all(store: Pat
         assert {tuple(pngs) for _, pngs in answers} == {tuple(answers[0][1])}
         until(lambda: total(url, "genserve_images_total") == 3 * len(answers))
         until(lambda: total(url, "genserve_lanes") == 3 * lane_count(Settings(workers=3), Device("cpu")))
+        until(lambda: total(url, "genserve_workers") == 3)
+        worked = total(url, "genserve_event_loop_seconds_total")
+        until(lambda: total(url, "genserve_event_loop_seconds_total") > worked > 0)
 
 
 def test_killed_worker_is_replaced_while_the_others_serve(store: Path) -> None:

@@ -1,7 +1,6 @@
 """MLflow is told of a run, and can neither end nor hold up one."""
 
 import importlib
-import importlib.util
 import sys
 import time
 from collections.abc import Iterator
@@ -176,7 +175,6 @@ def test_asked_for_and_not_installed_is_an_error_before_anything_starts(
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="the extra mlflow is not installed")
 def test_real_client_with_a_store_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv(tracking.URI, (tmp_path / "mlruns").as_uri())
