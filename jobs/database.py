@@ -106,7 +106,7 @@ class Database:
         return isinstance(error, OperationalError | InterfaceError)
 
     def close(self) -> None:
-        """Close the idle connections."""
+        """Close the idle connections at once, and the others when their calls end. A later call connects again."""
         self._engine.dispose()
 
     def _run(self, work: Callable[[Connection], T], patience_s: float, *, write: bool) -> T:
@@ -125,10 +125,15 @@ class Database:
                 pause = min(_PAUSE_S[1], 2 * pause)
 
     def _transaction(self, work: Callable[[Connection], T], *, write: bool) -> T:
-        with self._engine.connect() as connection:
-            connection = connection.execution_options(**{engines.WRITES: write})
-            with connection.begin():
-                return work(connection)
+        pool = self._engine.pool
+        try:
+            with self._engine.connect() as connection:
+                connection = connection.execution_options(**{engines.WRITES: write})
+                with connection.begin():
+                    return work(connection)
+        finally:
+            if self._engine.pool is not pool:  # closed meanwhile: nobody else will look into the old pool
+                pool.dispose()
 
     def _prepare_once(self) -> None:
         if self._prepared:

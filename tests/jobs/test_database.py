@@ -4,6 +4,7 @@ import logging
 import sqlite3
 import threading
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -16,6 +17,7 @@ from jobs.database import Database, open_database, shown
 from jobs.errors import DatabaseError, JobNotFoundError
 from jobs.ledger import Ledger
 from tests.jobs.samples import RESULT, progress, started, states, submitted, worker
+from tests.service.support import until
 from tests.support.postgres import PASSWORD, PostgresServer
 
 
@@ -197,6 +199,33 @@ def test_a_call_whose_answer_was_lost_does_nothing_twice(database: Database, mon
         *("queued", "running", "cancelling", "cancelled"),
         *("queued", "running", "succeeded"),
     ]
+
+
+def test_a_call_that_outlives_its_database_leaves_no_connection(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    """As when a server hangs while the service ends: the call's thread comes back when nobody looks any more."""
+    name = postgres_url.rpartition("/")[2]
+    database = open_database(postgres_url)
+    database.prepare()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(connection: Connection) -> int:
+        begun.set()
+        assert go_on.wait(60)
+        return int(connection.scalar(text("SELECT 1")) or 0)
+
+    with ThreadPoolExecutor(1) as thread:
+        call = thread.submit(database.read, work)
+        assert begun.wait(60)
+        database.close()
+        go_on.set()
+        assert call.result(60) == 1
+        until(lambda: _connections(postgres_server, name) == 0)
+
+
+def _connections(server: PostgresServer, name: str) -> int:
+    return int(server.run(f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'")[0][0])
 
 
 def test_a_password_comes_from_a_file(postgres_server: PostgresServer, postgres_url: str, tmp_path: Path) -> None:
