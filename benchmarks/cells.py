@@ -1,6 +1,8 @@
 """What is measured, and what a measurement is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from benchmarks.errors import BenchmarkError
 
@@ -57,9 +59,20 @@ class Sample:
         return 1000 * self.cpu_s / self.requests
 
 
+def together(samples: Sequence[Sample]) -> Sample:
+    """Several stretches as one; percentiles are the means of theirs."""
+    return Sample(
+        requests=sum(sample.requests for sample in samples),
+        seconds=sum(sample.seconds for sample in samples),
+        cpu_s=sum(sample.cpu_s for sample in samples),
+        p50_ms=fmean(sample.p50_ms for sample in samples),
+        p99_ms=fmean(sample.p99_ms for sample in samples),
+    )
+
+
 @dataclass(frozen=True)
 class Measurement:
-    """A sample with its place, or why there is none."""
+    """A sample with its place, or why there is none. What is measured several times in a round counts as one."""
 
     round: int
     subject: str

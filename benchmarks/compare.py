@@ -1,4 +1,8 @@
-"""All subjects in one run: rounds in which each is started, measured in its cells, and stopped before the next."""
+"""All subjects in one run: rounds in which each is started, measured in its cells, and stopped before the next.
+
+The bare loops are measured when a round begins, and again before and after each kind of load of our service: what
+another tenant of the machine takes changes within a minute, by as much as the shares that are wanted leave room for.
+"""
 
 import itertools
 import math
@@ -9,7 +13,7 @@ from dataclasses import dataclass
 
 from benchmarks.bare import cores, measure_loops
 from benchmarks.cells import BARE_CONNECTIONS, Cell, Measurement, Sample, sampled
-from benchmarks.contenders import Contender
+from benchmarks.contenders import OURS, Contender
 from benchmarks.errors import BenchmarkError
 from benchmarks.models import Model
 from benchmarks.running import Running, Workspace, check_answer, running
@@ -17,7 +21,7 @@ from benchmarks.wrk import drive
 
 BARE_ONE, BARE_ALL = "bare-1", "bare-all"
 _WARM_UP_CONNECTIONS, _WARM_UP_S = 32, 1
-_TURNS = 3  # a cell lasts at least as long as bare loops take for so many requests of each connection
+_TURNS = 5  # a cell lasts at least as long as bare loops take for so many requests of each connection
 _LONGEST_S = 15
 
 
@@ -48,13 +52,30 @@ class Plan:
         ]
 
 
+@dataclass(frozen=True)
+class Group:
+    """Cells that differ in their connections alone.
+
+    Attributes:
+        round: Which one.
+        images, png: As in `Cell`.
+        limit: Requests per second that the bare loops could make.
+    """
+
+    round: int
+    images: int
+    png: bool
+    limit: float
+
+
 def compare(plan: Plan, workspace: Workspace) -> list[Measurement]:
     """Measure everything. What cannot be measured is in the result with the reason."""
     found: list[Measurement] = []
     broken: dict[tuple[str, str], str] = {}
     start = time.monotonic()
     for number, model in itertools.product(range(plan.rounds), plan.models):
-        found += _bare(plan, model, number)
+        for images in plan.images:
+            found += _bare(plan, model, number, images)
         limits = {
             measurement.cell.images: measurement.sample.rate
             for measurement in found[-2 * len(plan.images) :]
@@ -76,8 +97,8 @@ def compare(plan: Plan, workspace: Workspace) -> list[Measurement]:
     return found
 
 
-def _bare(plan: Plan, model: Model, number: int) -> Iterator[Measurement]:
-    for images, (subject, loops) in itertools.product(plan.images, ((BARE_ONE, 1), (BARE_ALL, cores()))):
+def _bare(plan: Plan, model: Model, number: int, images: int) -> Iterator[Measurement]:
+    for subject, loops in ((BARE_ONE, 1), (BARE_ALL, cores())):
         sample = measure_loops(model, images, loops, plan.seconds)
         yield Measurement(number, subject, Cell(model.name, images, BARE_CONNECTIONS), sample)
 
@@ -85,20 +106,30 @@ def _bare(plan: Plan, model: Model, number: int) -> Iterator[Measurement]:
 def _served(
     plan: Plan, contender: Contender, model: Model, server: Running, number: int, limits: dict[int, float]
 ) -> Iterator[Measurement]:
-    for images, png in itertools.product(plan.images, plan.formats):
-        warm_up = Cell(model.name, images, _WARM_UP_CONNECTIONS, png)
-        request = contender.request(warm_up)
-        check_answer(server.port, request, warm_up, model)
-        if not png:
-            drive(server.port, request, _WARM_UP_CONNECTIONS, _WARM_UP_S, server.folder)
-        for connections in plan.connections:
-            cell = Cell(model.name, images, connections, png)
-            seconds = max(plan.seconds, min(_LONGEST_S, math.ceil(_TURNS * connections / limits[images])))
-            try:
-                yield Measurement(number, contender.key, cell, _sample(contender, model, server, cell, seconds))
-            except BenchmarkError as error:
-                _tell(f"{contender.title}, {cell}: {error}")
-                yield Measurement(number, contender.key, cell, None, str(error))
+    beside_bare = contender.key == OURS
+    for images in plan.images:
+        for png in plan.formats:
+            if beside_bare:
+                yield from _bare(plan, model, number, images)
+            yield from _driven(plan, contender, model, server, Group(number, images, png, limits[images]))
+        if beside_bare:
+            yield from _bare(plan, model, number, images)
+
+
+def _driven(plan: Plan, contender: Contender, model: Model, server: Running, group: Group) -> Iterator[Measurement]:
+    warm_up = Cell(model.name, group.images, _WARM_UP_CONNECTIONS, group.png)
+    request = contender.request(warm_up)
+    check_answer(server.port, request, warm_up, model)
+    if not group.png:
+        drive(server.port, request, _WARM_UP_CONNECTIONS, _WARM_UP_S, server.folder)
+    for connections in plan.connections:
+        cell = Cell(model.name, group.images, connections, group.png)
+        seconds = max(plan.seconds, min(_LONGEST_S, math.ceil(_TURNS * connections / group.limit)))
+        try:
+            yield Measurement(group.round, contender.key, cell, _sample(contender, model, server, cell, seconds))
+        except BenchmarkError as error:
+            _tell(f"{contender.title}, {cell}: {error}")
+            yield Measurement(group.round, contender.key, cell, None, str(error))
 
 
 def _sample(contender: Contender, model: Model, server: Running, cell: Cell, seconds: int) -> Sample:

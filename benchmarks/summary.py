@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from statistics import median
 
-from benchmarks.cells import Cell, Measurement, Sample
+from benchmarks.cells import Cell, Measurement, Sample, together
 from benchmarks.compare import BARE_ALL, BARE_ONE
 from benchmarks.contenders import CONTENDERS
 
@@ -14,14 +14,18 @@ class Summary:
     """What a comparison has found, by subject and cell. A subject with a problem in any round has no figures there."""
 
     def __init__(self, measurements: Sequence[Measurement]) -> None:
-        self._samples: dict[tuple[str, Cell], dict[int, Sample]] = {}
+        stretches: dict[tuple[str, Cell], dict[int, list[Sample]]] = {}
         self._problems: dict[tuple[str, Cell], str] = {}
         for measurement in measurements:
             place = (measurement.subject, measurement.cell)
             if measurement.sample is None:
                 self._problems.setdefault(place, measurement.problem or "not measured")
             else:
-                self._samples.setdefault(place, {})[measurement.round] = measurement.sample
+                stretches.setdefault(place, {}).setdefault(measurement.round, []).append(measurement.sample)
+        self._samples = {
+            place: {number: together(samples) for number, samples in rounds.items()}
+            for place, rounds in stretches.items()
+        }
         self.cells = list(
             dict.fromkeys(measurement.cell for measurement in measurements if measurement.cell.connections)
         )

@@ -33,6 +33,14 @@ def test_ratios_are_taken_within_rounds() -> None:
     assert ratios == 1.0  # the medians' ratio is 4: they are of different rounds
 
 
+def test_stretches_of_a_round_count_as_one() -> None:
+    slow, fast = Sample(10, 1.0, 0.5, 4.0, 8.0), Sample(50, 3.0, 1.5, 2.0, 4.0)
+    bare = [Measurement(0, BARE_ALL, CELL.bare, one) for one in (slow, fast)]
+    summary = Summary([*bare, *measured("genserve", 30)])
+    assert summary.rounds(BARE_ALL, CELL.bare) == {0: Sample(60, 4.0, 2.0, 3.0, 6.0)}
+    assert summary.share_of_limit("genserve", CELL) == 2.0
+
+
 def test_limit_is_the_faster_of_the_bare_loops() -> None:
     both = [*measured(BARE_ONE, 100, cell=CELL.bare), *measured(BARE_ALL, 150, cell=CELL.bare)]
     summary = Summary([*both, *measured("genserve", 75)])
