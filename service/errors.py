@@ -31,7 +31,7 @@ ServiceError
 │   ├── GraphMissingError           409 graph_missing        the model cannot do this; names those that can
 │   └── PriorMissingError           409 prior_missing        an autoencoder without a prior cannot sample
 ├── OverloadedError                 503 overloaded           with Retry-After: the queue is full, or too long
-├── DeadlineError                   504 deadline_exceeded    the deadline passed, or even an idle service is late
+├── DeadlineError                   504 deadline_exceeded    the deadline passed, or would before the answer
 ├── NotReadyError                   503 not_ready        models are still being loaded, or none can be
 ├── StoppingError                   503 stopping             the service is shutting down
 ├── StorageFullError            507 storage_full         the quota of data sets, or the disk, is full

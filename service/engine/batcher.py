@@ -38,6 +38,7 @@ Array = NDArray[Any]
 
 _SAME_MOMENT_S = 0.001  # nobody came since a request was admitted: what was found then still holds
 _WORTH_A_LANE_S = 0.001  # many times what it costs to wake one and to run a batch more
+_SLOW_RUN = 1.3  # times what a run should take; see docs/decisions/0004-what-the-engine-spends.md
 _FAR_TOO_LONG = 4.0  # times the limit of a run on the event loop, failures and repetitions included
 _ENDINGS: dict[type[ServiceError], Ending] = {
     OverloadedError: "overloaded",
@@ -202,11 +203,12 @@ class Batcher:
         return self._take(self._share(), now)
 
     def _take(self, most: int, now: float) -> tuple[Batch, float] | None:
-        slices, late = self._queue.take(most, now)
+        back_by = now + _SLOW_RUN * self.cost.seconds(self.limits.padding.rows(most))
+        slices, late = self._queue.take(most, now, back_by)
         if not self._queue.images:
             self._opened_at = now
         if late:
-            self._callers.deliver([(job, self._callers.late(job)) for job in late])
+            self._callers.drop(late, back_by)
         if not slices:
             return None
         rows = 0

@@ -49,6 +49,16 @@ class Callers:
         with contextlib.suppress(RuntimeError):  # the loop is closed, and its callers with it
             self._loop.call_soon_threadsafe(self.settle, outcomes)
 
+    def drop(self, jobs: Sequence[Job], back_by: float) -> None:
+        """Tell those whom no lane will run, from any thread, and learn from it.
+
+        Args:
+            jobs: Theirs.
+            back_by: When they would have been answered; monotonic seconds.
+        """
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and its callers with it
+            self._loop.call_soon_threadsafe(self._drop, jobs, back_by)
+
     def fail_later(self, error: ServiceError) -> None:
         """Fail all of them, from any thread."""
         with contextlib.suppress(RuntimeError):  # the loop is closed, and its callers with it
@@ -73,7 +83,11 @@ class Callers:
         self.settle([(job, error) for job in self.pending])
 
     def late(self, job: Job) -> DeadlineError:
-        """What a job is told whose deadline has passed."""
+        """What a job is told whose answer is too late, or would be."""
+        if job.deadline is not None and time.monotonic() < job.deadline:
+            return DeadlineError(
+                f"{self._name}: the answer for {job.rows} images could not be there before the deadline"
+            )
         return DeadlineError(f"{self._name}: the deadline passed before the answer for {job.rows} images was there")
 
     async def drained(self, timeout_s: float) -> None:
@@ -87,8 +101,13 @@ class Callers:
         self._deadlines.close()
 
     def _expire(self, job: Job) -> None:
-        self._learn(min(time.monotonic() - job.expected, _MOST_LEARNT_S))
-        self.settle([(job, self.late(job))])
+        self._drop([job], time.monotonic())
+
+    def _drop(self, jobs: Sequence[Job], back_by: float) -> None:
+        for job in jobs:
+            if not job.future.done():
+                self._learn(min(back_by - job.expected, _MOST_LEARNT_S))
+                self.settle([(job, self.late(job))])
 
     def _hand_over(self, job: Job, answer: Answer) -> None:
         if job.deadline is not None:

@@ -35,21 +35,25 @@ class FairQueue:
             self.images -= job.rows - job.taken
             self._remove(job, job.group)
 
-    def take(self, limit: int, now: float) -> tuple[list[Slice], list[Job]]:
+    def take(self, limit: int, now: float, back_by: float | None = None) -> tuple[list[Slice], list[Job]]:
         """The next batch.
 
         Args:
             limit: Rows that fit in it.
             now: Jobs with a deadline up to this are dropped; monotonic seconds.
+            back_by: When the batch should be back. Jobs with a deadline before that are dropped too, as long as the
+                others that wait would fill the batch without them: what nobody can use would take a place from those
+                who can still be in time.
 
         Returns:
-            Slices that can run together (none if nobody waits), and the jobs whose deadline has passed.
+            Slices that can run together (none if nobody waits), and the jobs that were dropped.
         """
+        back_by = now if back_by is None else back_by
         slices: list[Slice] = []
         late: list[Job] = []
         while self._groups and not slices:
             signature, group = next(iter(self._groups.items()))
-            self._fill(group, limit, now, slices, late)
+            self._fill(group, limit, (now, back_by), slices, late)
             if not group:
                 del self._groups[signature]
             elif len(self._groups) > 1:
@@ -57,12 +61,20 @@ class FairQueue:
         return slices, late
 
     def _fill(
-        self, group: OrderedDict[Job, None], limit: int, now: float, slices: list[Slice], late: list[Job]
+        self,
+        group: OrderedDict[Job, None],
+        limit: int,
+        times: tuple[float, float],
+        slices: list[Slice],
+        late: list[Job],
     ) -> None:
+        now, back_by = times
         space = limit
         while space and group:
             job = next(iter(group))
-            if job.deadline is not None and job.deadline <= now:
+            if job.deadline is not None and (
+                job.deadline <= now or (job.deadline <= back_by and self.images - job.waiting >= space)
+            ):
                 self.discard(job)
                 late.append(job)
                 continue

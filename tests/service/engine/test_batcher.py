@@ -140,6 +140,30 @@ def test_deadline_that_passes_in_the_queue_is_answered_then_and_never_executed()
     run(main())
 
 
+def test_who_would_be_answered_too_late_is_told_so_and_makes_room_for_others() -> None:
+    async def main() -> None:
+        runtime, recorder = FakeRuntime(), Recorder()
+        runtime.gate.clear()
+        async with engine(runtime, observer=recorder) as batcher:
+            first = ask(batcher, rows(1))
+            await until(lambda: len(runtime.batches) == 1)
+            tight = ask(batcher, rows(2), deadline=asyncio.get_running_loop().time() + PATIENCE_S)
+            patient = ask(batcher, rows(*[3] * 8))
+            await asyncio.sleep(0)
+            batcher.cost.learn(rows=1, seconds=1000 * PATIENCE_S)  # runs are slower than when these were let in
+            assert batcher._admission._margin.seconds == 0
+            runtime.gate.set()
+            with pytest.raises(DeadlineError, match="could not be there before the deadline"):
+                await tight  # long before its deadline
+            learnt = batcher._admission._margin.seconds
+            await asyncio.gather(first, patient)
+        assert 2 not in runtime.executed
+        assert recorder.endings == {"ok": 2, "deadline": 1}
+        assert learnt > 0  # so that fewer of the next are let in
+
+    run(main())
+
+
 @pytest.mark.parametrize(("size", "allowed_s"), [(1, -1.0), (1, 5.0), (9, 5.0)])
 def test_deadline_that_cannot_be_met_is_refused_on_arrival(size: int, allowed_s: float) -> None:
     async def main() -> None:

@@ -51,6 +51,20 @@ def test_late_jobs_are_dropped_and_leave_their_place_to_others(loop: asyncio.Abs
     assert queue.images == 0
 
 
+@pytest.mark.parametrize(("others", "dropped"), [(8, True), (7, False)])
+def test_job_that_would_be_late_gives_its_place_away_only_if_others_fill_the_batch(
+    others: int, dropped: bool, loop: asyncio.AbstractEventLoop
+) -> None:
+    queue = FairQueue()
+    tight, fine = job(loop, 3, deadline=2.5), job(loop, others, deadline=9.0)
+    queue.push(tight)
+    queue.push(fine)
+    slices, late = queue.take(8, now=2.0, back_by=3.0)
+    assert slices == ([(fine, 0, 8)] if dropped else [(tight, 0, 3), (fine, 0, 5)])
+    assert late == ([tight] if dropped else [])
+    assert queue.images == (0 if dropped else 2)
+
+
 def test_discarded_job_frees_its_rows_even_when_half_of_it_ran(loop: asyncio.AbstractEventLoop) -> None:
     queue, large = FairQueue(), job(loop, 20)
     queue.push(large)
