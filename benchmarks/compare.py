@@ -106,14 +106,16 @@ def _bare(plan: Plan, model: Model, number: int, images: int) -> Iterator[Measur
 def _served(
     plan: Plan, contender: Contender, model: Model, server: Running, number: int, limits: dict[int, float]
 ) -> Iterator[Measurement]:
-    beside_bare = contender.key == OURS
+    def bare(images: int) -> Iterator[Measurement]:
+        if contender.key == OURS:
+            server.process.settle()
+            yield from _bare(plan, model, number, images)
+
     for images in plan.images:
         for png in plan.formats:
-            if beside_bare:
-                yield from _bare(plan, model, number, images)
+            yield from bare(images)
             yield from _driven(plan, contender, model, server, Group(number, images, png, limits[images]))
-        if beside_bare:
-            yield from _bare(plan, model, number, images)
+        yield from bare(images)
 
 
 def _driven(plan: Plan, contender: Contender, model: Model, server: Running, group: Group) -> Iterator[Measurement]:

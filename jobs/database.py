@@ -107,7 +107,9 @@ class Database:
 
     def close(self) -> None:
         """Close the idle connections at once, and the others when their calls end. A later call connects again."""
+        pool = self._engine.pool
         self._engine.dispose()
+        pool.dispose()  # of a call that ended before the engine had another pool
 
     def _run(self, work: Callable[[Connection], T], patience_s: float, *, write: bool) -> T:
         begin, pause = time.monotonic(), _PAUSE_S[0]

@@ -80,6 +80,7 @@ class Batcher:
         self._thread = threading.get_ident()  # of the loop
         self._queue = FairQueue()
         self._opened_at = 0.0
+        self._renewed_at = 0.0  # when its runtime was opened anew
         self._admission = Admission(self._name, self, self._queue, self.cost, lanes)
         self._calling = False  # a lane is about to be called
         self._pushed = 0  # requests so far
@@ -203,12 +204,15 @@ class Batcher:
         return self._take(self._share(), now)
 
     def _take(self, most: int, now: float) -> tuple[Batch, float] | None:
-        back_by = now + _SLOW_RUN * self.cost.seconds(self.limits.padding.rows(most))
-        slices, late = self._queue.take(most, now, back_by)
+        run_s = self.cost.seconds(self.limits.padding.rows(most))
+        # Where a lane sleeps nobody has to give way: whoever could start at once is tried, whatever was measured.
+        slices, late = self._queue.take(most, now, None if self._asleep() > 0 else now + _SLOW_RUN * run_s)
         if not self._queue.images:
             self._opened_at = now
         if late:
-            self._callers.drop(late, back_by)
+            for job in late:
+                job.open = False  # its rows in other batches need not run either
+            self._callers.drop(late, now + run_s)
         if not slices:
             return None
         rows = 0
@@ -225,12 +229,16 @@ class Batcher:
 
     def _share(self) -> int:
         """Rows of the next batch: lanes that sleep get as many, if that is worth waking them."""
-        lanes, largest = self._lanes, self.limits.max_batch_size
-        asleep = min(lanes.idle, lanes.allowed - lanes.busy - 1)  # the one that takes this batch is not busy yet
+        lanes, largest, asleep = self._lanes, self.limits.max_batch_size, self._asleep()
         if asleep <= 0 or lanes.queues > 1:
             return largest
         share = self.limits.padding.rows(-(-self._queue.images // (asleep + 1)))
         return share if share < largest and self.cost.seconds(share) >= _WORTH_A_LANE_S else largest
+
+    def _asleep(self) -> int:
+        """Lanes that could take another batch beside the one that is being taken."""
+        lanes = self._lanes
+        return min(lanes.idle, lanes.allowed - lanes.busy - 1)  # the one that takes this batch is not busy yet
 
     def backlog_s(self) -> float:
         """See `Work`."""
@@ -358,8 +366,8 @@ class Batcher:
         self._admission.check_room(rows, self.limits)
         return 0.0 if left is None else self._admission.check_time(rows, left, self.limits)
 
-    def _learn(self, error_s: float) -> None:
-        if self._keeper.usable:  # what waits for a new runtime says nothing of how well waits are foreseen
+    def _learn(self, job: Job, error_s: float) -> None:
+        if self._keeper.usable and job.arrived >= self._renewed_at:  # waits for a new runtime could not be foreseen
             self._admission.learn(error_s)
 
     def _unavailable(self) -> ModelUnavailableError:
@@ -386,5 +394,6 @@ class Batcher:
         if self._keeper.broken is not None:
             self._callers.fail(self._unavailable())
             return
+        self._renewed_at = time.monotonic()
         self._observer.rebuilt(self.source, "hung")
         self._call()

@@ -10,7 +10,7 @@ from service.engine.deadlines import Deadlines
 from service.engine.jobs import Answer, Job
 from service.errors import DeadlineError, RuntimeFailedError, ServiceError
 
-_MOST_LEARNT_S = 1.0  # from a job that was given up: behind a run that hangs all of them are late by any amount
+_MOST_LEARNT_S = 1.0  # from one job: behind a run that hangs all of them are late by any amount
 
 
 class Callers:
@@ -19,10 +19,10 @@ class Callers:
     Args:
         name: Of the graph, for messages.
         loop: The event loop.
-        learn: Hears by how many seconds each expectation of a job with a deadline was too short.
+        learn: Hears by how many seconds the expectation of each job with a deadline was too short.
     """
 
-    def __init__(self, name: str, loop: asyncio.AbstractEventLoop, learn: Callable[[float], None]) -> None:
+    def __init__(self, name: str, loop: asyncio.AbstractEventLoop, learn: Callable[[Job, float], None]) -> None:
         self.pending: set[Job] = set()
         self._name = name
         self._loop = loop
@@ -106,13 +106,16 @@ class Callers:
     def _drop(self, jobs: Sequence[Job], back_by: float) -> None:
         for job in jobs:
             if not job.future.done():
-                self._learn(min(back_by - job.expected, _MOST_LEARNT_S))
+                self._teach(job, back_by)
                 self.settle([(job, self.late(job))])
+
+    def _teach(self, job: Job, answered: float) -> None:
+        self._learn(job, min(answered - job.expected, _MOST_LEARNT_S))
 
     def _hand_over(self, job: Job, answer: Answer) -> None:
         if job.deadline is not None:
             now = time.monotonic()
-            self._learn(now - job.expected)
+            self._teach(job, now)
             if job.deadline < now:
                 job.future.set_exception(self.late(job))
                 return

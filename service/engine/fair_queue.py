@@ -41,19 +41,18 @@ class FairQueue:
         Args:
             limit: Rows that fit in it.
             now: Jobs with a deadline up to this are dropped; monotonic seconds.
-            back_by: When the batch should be back. Jobs with a deadline before that are dropped too, as long as the
-                others that wait would fill the batch without them: what nobody can use would take a place from those
-                who can still be in time.
+            back_by: When the batch should be back. A job that should be late then, and of which less than half has
+                run, is part of it only if the others leave room, and else dropped: what nobody can use would take a
+                place from those who can still be in time. None: nobody is dropped for that.
 
         Returns:
             Slices that can run together (none if nobody waits), and the jobs that were dropped.
         """
-        back_by = now if back_by is None else back_by
         slices: list[Slice] = []
         late: list[Job] = []
         while self._groups and not slices:
             signature, group = next(iter(self._groups.items()))
-            self._fill(group, limit, (now, back_by), slices, late)
+            self._fill(group, limit, (now, now if back_by is None else back_by), slices, late)
             if not group:
                 del self._groups[signature]
             elif len(self._groups) > 1:
@@ -69,25 +68,39 @@ class FairQueue:
         late: list[Job],
     ) -> None:
         now, back_by = times
+        doubtful: list[Job] = []
         space = limit
         while space and group:
             job = next(iter(group))
-            if job.deadline is not None and (
-                job.deadline <= now or (job.deadline <= back_by and self.images - job.waiting >= space)
-            ):
-                self.discard(job)
-                late.append(job)
-                continue
-            start = job.taken
-            stop = min(job.rows, start + space)
-            slices.append((job, start, stop))
-            space -= stop - start
-            self.images -= stop - start
-            job.taken = stop
-            if stop < job.rows:
-                group.move_to_end(job)
+            if job.deadline is not None and job.deadline <= now:
+                self._drop(job, late)
+            elif job.deadline is not None and job.deadline <= back_by and job.taken < job.waiting:
+                del group[job]
+                doubtful.append(job)
             else:
-                self._remove(job, group)
+                space -= self._cut(job, group, space, slices)
+        for job in doubtful:
+            group[job] = None
+            if space:
+                space -= self._cut(job, group, space, slices)
+            else:
+                self._drop(job, late)
+
+    def _drop(self, job: Job, late: list[Job]) -> None:
+        self.discard(job)
+        late.append(job)
+
+    def _cut(self, job: Job, group: OrderedDict[Job, None], space: int, slices: list[Slice]) -> int:
+        """Put as many rows of a job in the batch as there is space for; how many that are."""
+        start = job.taken
+        stop = job.taken = min(job.rows, start + space)
+        slices.append((job, start, stop))
+        self.images -= stop - start
+        if stop < job.rows:
+            group.move_to_end(job)
+        else:
+            self._remove(job, group)
+        return stop - start
 
     def _remove(self, job: Job, group: OrderedDict[Job, None]) -> None:
         del group[job]

@@ -18,12 +18,13 @@ SAMPLE = Sample(10, 1.0, 0.5, 1.0, 2.0)
 
 @pytest.fixture
 def order(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What was measured so far: images of the bare loops, cells of a server."""
+    """What was done so far: images of the bare loops, cells of a server, and when it was left alone until idle."""
     measured: list[Any] = []
 
     @contextlib.contextmanager
     def running(*_: Any) -> Iterator[Any]:
-        yield SimpleNamespace(port=0, folder=Path())
+        process = SimpleNamespace(settle=lambda: measured.append("settled"))
+        yield SimpleNamespace(port=0, folder=Path(), process=process)
 
     def loops(_model: Any, images: int, loops: int, _seconds: float) -> Sample:
         if loops == 1:
@@ -50,7 +51,7 @@ def test_bare_loops_are_measured_on_both_sides_of_each_load_of_our_service(order
     compare.compare(plan, Workspace(Path()))
     assert order == [
         *(1, 16),
-        *(1, (1, False, 1), (1, False, 32), 1, (1, True, 1), (1, True, 32), 1),
-        *(16, (16, False, 1), (16, False, 32), 16, (16, True, 1), (16, True, 32), 16),
+        *("settled", 1, (1, False, 1), (1, False, 32), "settled", 1, (1, True, 1), (1, True, 32), "settled", 1),
+        *("settled", 16, (16, False, 1), (16, False, 32), "settled", 16, (16, True, 1), (16, True, 32), "settled", 16),
         *[(images, png, connections) for images in (1, 16) for png in (False, True) for connections in (1, 32)],
     ]

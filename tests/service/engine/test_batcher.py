@@ -164,6 +164,19 @@ def test_who_would_be_answered_too_late_is_told_so_and_makes_room_for_others() -
     run(main())
 
 
+def test_whoever_could_have_a_lane_at_once_is_tried_whatever_was_measured() -> None:
+    async def main() -> None:
+        runtime = FakeRuntime()
+        async with engine(runtime, lanes=2) as batcher:
+            await until(lambda: batcher._lanes.idle == 2)
+            batcher.cost.learn(rows=1, seconds=1000 * PATIENCE_S)
+            tight = ask(batcher, rows(1), deadline=asyncio.get_running_loop().time() + PATIENCE_S)
+            patient = ask(batcher, rows(2))
+            await asyncio.gather(tight, patient)
+
+    run(main())
+
+
 @pytest.mark.parametrize(("size", "allowed_s"), [(1, -1.0), (1, 5.0), (9, 5.0)])
 def test_deadline_that_cannot_be_met_is_refused_on_arrival(size: int, allowed_s: float) -> None:
     async def main() -> None:

@@ -60,9 +60,29 @@ def test_job_that_would_be_late_gives_its_place_away_only_if_others_fill_the_bat
     queue.push(tight)
     queue.push(fine)
     slices, late = queue.take(8, now=2.0, back_by=3.0)
-    assert slices == ([(fine, 0, 8)] if dropped else [(tight, 0, 3), (fine, 0, 5)])
+    assert slices == ([(fine, 0, 8)] if dropped else [(fine, 0, 7), (tight, 0, 1)])
     assert late == ([tight] if dropped else [])
     assert queue.images == (0 if dropped else 2)
+    assert queue.jobs == (0 if dropped else 1)
+
+
+def test_job_that_would_be_late_gives_way_to_nobody_who_would_be_late_too(loop: asyncio.AbstractEventLoop) -> None:
+    queue = FairQueue()
+    tight, tighter, passed = (job(loop, 4, deadline=deadline) for deadline in (2.9, 2.1, 1.9))
+    foreign = job(loop, 8, width=2)
+    for one in (tight, tighter, passed, foreign):
+        queue.push(one)
+    assert queue.take(8, now=2.0, back_by=3.0) == ([(tight, 0, 4), (tighter, 0, 4)], [passed])
+    assert queue.take(8, now=2.0, back_by=3.0) == ([(foreign, 0, 8)], [])
+
+
+def test_job_that_has_mostly_run_is_finished(loop: asyncio.AbstractEventLoop) -> None:
+    queue = FairQueue()
+    large, fine = job(loop, 14, deadline=2.5), job(loop, 8, deadline=9.0)
+    queue.push(large)
+    assert queue.take(8, now=1.0, back_by=2.0) == ([(large, 0, 8)], [])
+    queue.push(fine)
+    assert queue.take(8, now=2.0, back_by=3.0) == ([(large, 8, 14), (fine, 0, 2)], [])
 
 
 def test_discarded_job_frees_its_rows_even_when_half_of_it_ran(loop: asyncio.AbstractEventLoop) -> None:
