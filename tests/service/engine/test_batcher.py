@@ -2,12 +2,14 @@
 
 import asyncio
 import threading
+import time
 from collections import Counter
 
 import numpy as np
 import pytest
 
 from service.engine.batcher import Batcher
+from service.engine.cost import CostModel
 from service.engine.invariance import Padding
 from service.errors import DeadlineError, OverloadedError, RuntimeFailedError, StoppingError
 from tests.service.engine.fakes import (
@@ -160,6 +162,33 @@ def test_who_would_be_answered_too_late_is_told_so_and_makes_room_for_others() -
         assert 2 not in runtime.executed
         assert recorder.endings == {"ok": 2, "deadline": 1}
         assert learnt > 0  # so that fewer of the next are let in
+
+    run(main())
+
+
+def test_a_batch_is_expected_back_after_a_slow_run_and_who_is_left_out_is_out_everywhere() -> None:
+    async def main() -> None:
+        runtime = FakeRuntime()
+        runtime.gate.clear()
+        async with lanes_of(1) as lanes:
+            batcher = batcher_of(runtime, lanes, cost=CostModel([(8, PATIENCE_S)]))
+            first = ask(batcher, rows(0))
+            await until(lambda: len(runtime.batches) == 1)
+            loop_time = asyncio.get_running_loop().time()
+            tasks = [ask(batcher, rows(n), deadline=loop_time + n * PATIENCE_S) for n in (2.5, 2.7)]
+            tasks.append(ask(batcher, rows(*[9] * 8)))
+            await asyncio.sleep(0)
+            with lanes.lock:
+                jobs = {float(np.ravel(job.inputs["x"])[0]): job for job in batcher._callers.pending}
+                taken = batcher.take(time.monotonic() + 1.3 * PATIENCE_S)
+            assert taken is not None
+            assert [job.open for n, job in sorted(jobs.items()) if n in (2.5, 2.7)] == [False, True]
+            assert {job for job, _, _ in taken[0]._slices} == {jobs[2.7], jobs[9.0]}
+            runtime.gate.set()
+            taken[0].run()
+            with pytest.raises(DeadlineError):
+                await tasks[0]
+            await asyncio.gather(first, *tasks[1:])
 
     run(main())
 

@@ -107,6 +107,21 @@ def test_run_that_hangs_is_given_up_and_the_rest_is_served_by_a_new_runtime(list
     run(main())
 
 
+def test_who_waited_for_a_new_runtime_teaches_no_wait() -> None:
+    async def main() -> None:
+        old = HangingRuntime(listens=True)
+        async with lanes_of(1) as lanes:
+            batcher = batcher_of(old, lanes, hang_s=HANG_S, reopen=FakeRuntime)
+            victim = await hang(batcher, old)
+            waiting = ask(batcher, rows(1), deadline=asyncio.get_running_loop().time() + 2 * PATIENCE_S)
+            with pytest.raises(RuntimeFailedError, match="hung"):
+                await victim
+            await waiting
+            assert batcher._admission._margin.seconds == 0
+
+    run(main())
+
+
 def test_late_answer_of_a_run_that_was_given_up_changes_nothing() -> None:
     """The large request hangs in its second slice; what that brings in the end belongs to nobody."""
 
