@@ -1,7 +1,7 @@
 """All subjects in one run: rounds in which each is started, measured in its cells, and stopped before the next.
 
-The bare loops are measured when a round begins, and again before and after each kind of load of our service: what
-another tenant of the machine takes changes within a minute, by as much as the shares that are wanted leave room for.
+The bare loops are measured when a round begins, and again before and after each kind of load of our service: the speed
+of a virtual machine may change within minutes by more than the shares that are wanted leave room for.
 """
 
 import itertools
