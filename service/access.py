@@ -43,10 +43,20 @@ class AccessLog:
 
     def add(self, trace: Trace, method: str, status: int, seconds: float) -> None:
         """A request was answered."""
-        if not (self._all if trace.route in QUIET else self._on):
-            return
-        about = trace.request_id, trace.route, trace.model, trace.n, trace.code
-        self._done.append((*about, method, status, seconds, time.time()))
+        if self._all if trace.route in QUIET else self._on:
+            self._note(
+                (trace.request_id, trace.route, trace.model, trace.n, trace.code, method, status, seconds, time.time())
+            )
+
+    def note(
+        self, request_id: str, route: str, model: str, n: int, code: str, method: str, status: int, seconds: float
+    ) -> None:
+        """The same, of a request that nothing else is known of."""
+        if self._on:
+            self._note((request_id, route, model, n, code, method, status, seconds, time.time()))
+
+    def _note(self, done: _Done) -> None:
+        self._done.append(done)
         if len(self._done) >= _MOST_LINES:
             self.flush()
         elif self._timer is None:

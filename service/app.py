@@ -35,6 +35,7 @@ from service.routes import (
     training_workers,
 )
 from service.settings import Settings
+from service.shedding import Shedder
 from service.wakefulness import Wakefulness
 from service.workers import Workers
 
@@ -79,6 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.context = context
     app.state.tracing = _open_tracing(context) if settings.tracing else None
+    app.state.shedder = Shedder(context) if app.state.tracing is None else None  # a span needs the whole request
     for module in _MODULES:
         app.include_router(module.router)
     app.add_api_route("/", _to_docs, include_in_schema=False, response_class=RedirectResponse)
@@ -94,6 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
         context.access,
         Wakefulness(settings.awake_ms / 1000 if usable_cores() > 1 else 0.0),  # an only core is needed by the client
         app.state.tracing,
+        None if app.state.shedder is None else app.state.shedder.overloaded,
     )
     return app
 

@@ -111,10 +111,14 @@ class Catalog:
             VersionNotLoadedError: If it is in the store, but too old to stay loaded.
             NotReadyError: If it is being loaded.
         """
-        model = self._inventory.shelf.by_ref.get(ref)
+        model = self.find(ref)
         if model is None:
             raise self._inventory.shelf.refusal(ref)
         return model
+
+    def find(self, ref: str) -> Model | None:
+        """The same; None if there is none."""
+        return self._inventory.shelf.by_ref.get(ref)
 
     def models(self) -> list[Model]:
         """All that serve, by name and version."""

@@ -123,7 +123,7 @@ class Call:
                 f"others' images take about {wait * 1000:.0f} ms to compress, and these {own * 1000:.0f} ms; the "
                 f"deadline is in {(left + own) * 1000:.0f} ms: send it later, allow more time, or ask for raw images"
             )
-            model.refuse(graph, OverloadedError(detail, retry_after_s=wait - left))
+            raise model.refused(graph, OverloadedError(detail, retry_after_s=wait - left))
 
 
 async def answer(
@@ -189,6 +189,16 @@ def deadline_of(given: bytes | None, default_ms: float) -> float | None:
     Raises:
         InvalidRequestError: If the header says no time.
     """
+    seconds = timeout_s(given, default_ms)
+    return None if seconds is None else asyncio.get_running_loop().time() + seconds
+
+
+def timeout_s(given: bytes | None, default_ms: float) -> float | None:
+    """Seconds in which a request must be answered, of the same arguments; None if nobody minds.
+
+    Raises:
+        InvalidRequestError: If the header says no time.
+    """
     milliseconds = default_ms
     if given is not None:
         try:
@@ -199,7 +209,7 @@ def deadline_of(given: bytes | None, default_ms: float) -> float | None:
             raise InvalidRequestError(
                 f"X-Timeout-Ms is {given.decode('latin-1')[:40]!r}; expected milliseconds, above 0 and at most a day"
             )
-    return asyncio.get_running_loop().time() + milliseconds / 1000 if milliseconds else None
+    return milliseconds / 1000 if milliseconds else None
 
 
 def _split_query(query: QueryParams) -> tuple[Options, QueryParams]:

@@ -28,6 +28,7 @@ _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _GRAPH = ("model", "version", "graph")
 _MOST_UNCOUNTED = 4096
+_NO_STAGES = (0.0,) * len(STAGES)
 
 
 # An answered request: route, method, status, seconds, problem's code; model, version, images, seconds in each stage.
@@ -93,9 +94,14 @@ class Metrics:
         self.under_way -= 1
         t = trace.timings
         stages = (t.queue_s, t.batch_s, t.compute_s, trace.encode_s, trace.send_s)
-        self._requests_done.append(
-            (trace.route, method, status, seconds, trace.code, trace.name, trace.version, trace.images, stages)
-        )
+        self._note((trace.route, method, status, seconds, trace.code, trace.name, trace.version, trace.images, stages))
+
+    def refused(self, route: str, method: str, status: int, seconds: float, code: str, name: str, version: int) -> None:
+        """A request came in, and was refused at once."""
+        self._note((route, method, status, seconds, code, name, version, 0, _NO_STAGES))
+
+    def _note(self, done: _Done) -> None:
+        self._requests_done.append(done)
         if len(self._requests_done) >= _MOST_UNCOUNTED or len(self._batches) >= _MOST_UNCOUNTED:
             self.count()
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access import AccessLog
-from service.errors import InternalError, ServiceError
+from service.errors import InternalError, OverloadedError, ServiceError
 from service.metrics import Metrics
 from service.problems import problem
 from service.replies import WITHOUT_BODY, Answer
@@ -40,6 +40,7 @@ class RequestMiddleware:
         app: What endpoints find as the request's application.
         rest: Answers whatever has no endpoint here.
         endpoints: By method and path.
+        overloaded: Called whenever a request was refused because of others.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class RequestMiddleware:
         access: AccessLog,
         wakefulness: Wakefulness,
         tracing: "Tracing | None" = None,
+        overloaded: Callable[[], None] | None = None,
     ) -> None:
         self._app = app
         self._rest = rest
@@ -59,6 +61,7 @@ class RequestMiddleware:
         self._access = access
         self._wakefulness = wakefulness
         self._tracing = tracing
+        self._overloaded = overloaded
         self._last_client: tuple[str, int] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -109,6 +112,8 @@ class RequestMiddleware:
             response = await endpoint(Request(scope, receive))
         except ServiceError as error:
             response = problem(error, trace)
+            if self._overloaded is not None and isinstance(error, OverloadedError):
+                self._overloaded()
         cycle = cycle_of(scope)
         if cycle is not None and type(response) is Answer and send.may_be_whole(cycle):
             await send.whole(response, cycle)
@@ -150,7 +155,5 @@ class _Send:
         trace = self.trace
         self.status = answer.status_code
         begun = time.perf_counter()
-        own = (answer.head, trace.request_id.encode("ascii"), trace.server_timing())
-        head = b"%bx-request-id: %b\r\nserver-timing: %b\r\n" % own
-        await cycle.answer(answer.status_code, head, answer.body)
+        await cycle.answer(answer.status_code, answer.head + trace.lines(), answer.body)
         trace.send_s += time.perf_counter() - begun

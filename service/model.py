@@ -3,16 +3,16 @@
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bundle.manifest import GraphName, Manifest
-from service.engine.batcher import Batcher
+from service.engine.batcher import Batcher, Refused
 from service.engine.rows import Rows
 from service.engine.timings import Timings
-from service.errors import GraphMissingError, InvalidRequestError, ServiceError
+from service.errors import GraphMissingError, InvalidRequestError, OverloadedError
 from service.formats.render import Identity
 
 Array = NDArray[Any]
@@ -52,6 +52,11 @@ class Model:
         return self.manifest.version
 
     @cached_property
+    def ref(self) -> str:
+        """name@version."""
+        return f"{self.name}@{self.version}"
+
+    @cached_property
     def identity(self) -> Identity:
         """How answers name it."""
         return Identity(self.name, self.version, self.digest, self.runtime, self.provider)
@@ -87,9 +92,14 @@ class Model:
         """
         self._batcher(graph).admit(rows, deadline)
 
-    def refuse(self, graph: GraphName, error: ServiceError) -> NoReturn:
-        """Raise an error that `run` does not know of, counted as one of the graph's."""
-        self._batcher(graph).refuse(error)
+    def overload(self, graph: GraphName, rows: int, left: float | None, coming: int) -> OverloadedError | None:
+        """What `Batcher.overload` says; None if the model has no such graph."""
+        batcher = self.batchers.get(graph)
+        return None if batcher is None else batcher.overload(rows, left, coming)
+
+    def refused(self, graph: GraphName, error: Refused) -> Refused:
+        """Count an error that `run` does not know of as one of the graph's; to be raised by whoever asks."""
+        return self._batcher(graph).refused(error)
 
     def run(
         self,

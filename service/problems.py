@@ -23,19 +23,24 @@ _MAX_SHOWN = 60
 def problem(error: ServiceError, trace: Trace, headers: Mapping[str, str] | None = None) -> Response:
     """The response for an error. Members of `error.extra` stand beside the standard ones."""
     trace.code = error.code
+    head = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+    content, retry_after = document(error, trace.request_id)
+    return Answer(content, MEDIA_TYPE, head.encode("latin-1") + retry_after, error.status)
+
+
+def document(error: ServiceError, request_id: str) -> tuple[bytes, bytes]:
+    """An error as a problem document; and the head line, with its line end, that says when to come back, if it does."""
     body = {
         "type": f"urn:genserve:problem:{error.code}",
         "title": error.title,
         "status": error.status,
         "detail": error.detail,
         "code": error.code,
-        "request_id": trace.request_id,
+        "request_id": request_id,
     }
-    head = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-    if error.retry_after_s is not None:
-        head += f"retry-after: {max(1, math.ceil(error.retry_after_s))}\r\n"
-    content = orjson.dumps(error.extra | body, default=str)
-    return Answer(content, MEDIA_TYPE, head.encode("latin-1"), error.status)
+    seconds = error.retry_after_s
+    retry_after = b"" if seconds is None else b"retry-after: %d\r\n" % max(1, math.ceil(seconds))
+    return orjson.dumps(error.extra | body, default=str), retry_after
 
 
 def invalid(error: ValidationError | RequestValidationError) -> InvalidRequestError:

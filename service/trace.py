@@ -76,6 +76,10 @@ class Trace:
         self.name, self.version, self.n = name, version, n
         self.model = f"{name}@{version}"
 
+    def lines(self) -> bytes:
+        """The head lines of every answer, each with its line end."""
+        return b"x-request-id: %b\r\nserver-timing: %b\r\n" % (self.request_id.encode("ascii"), self.server_timing())
+
     def server_timing(self) -> bytes:
         """The `Server-Timing` header (W3C): what the request took so far, in milliseconds."""
         total = 1e3 * (time.perf_counter() - self.started)
@@ -94,14 +98,17 @@ class Trace:
 def begin_trace(scope: Scope) -> Trace:
     """A trace with the client's `X-Request-Id` if that is sane, else with a new id."""
     headers: dict[bytes, bytes] = dict(scope["headers"])
-    given = headers.get(b"x-request-id")
-    if given is not None and _SANE.fullmatch(given):
-        request_id = given.decode("ascii")
-    else:
-        request_id = f"{_PROCESS}{next(_COUNT):08x}"
+    request_id = request_id_for(headers.get(b"x-request-id"))
     trace = scope[_KEY] = Trace(request_id, headers)
     _request_id.set(request_id)  # each request is a task of its own, and so has a context of its own
     return trace
+
+
+def request_id_for(given: bytes | None) -> str:
+    """The client's, if that is sane, else a new one."""
+    if given is not None and _SANE.fullmatch(given):
+        return given.decode("ascii")
+    return f"{_PROCESS}{next(_COUNT):08x}"
 
 
 def trace_of(scope: Scope) -> Trace:

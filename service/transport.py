@@ -9,10 +9,12 @@ That a client has left an ASGI application finds out by waiting for its next mes
 
 And uvicorn waits for ever for the first request of a connection, and for the end of a head that has begun. Here both
 are given as long as a kept connection is to be idle; a body has the request's deadline.
+
+A request that comes in one piece may be refused before it is parsed: `Protocol.refuse`.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from starlette.types import Scope
@@ -63,15 +65,10 @@ class Cycle(RequestResponseCycle):
             await self.flow.drain()
         if self.disconnected:
             return
-        lines = [STATUS_LINE[status]]
-        for name, value in self.default_headers:
-            lines += (name, b": ", value, b"\r\n")
-        lines.append(head)
-        lines.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
-        lines.append(body)
         self.response_started = self.response_complete = True
         self.waiting_for_100_continue = False
-        self.transport.write(b"".join(lines))
+        end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+        self.transport.write(_whole(status, self.default_headers, head + end, body))
         self.message_event.set()
         if not self.keep_alive:
             self.transport.close()
@@ -79,8 +76,14 @@ class Cycle(RequestResponseCycle):
 
 
 class Protocol(HttpToolsProtocol):
-    """For `uvicorn.Config(http=...)`."""
+    """For `uvicorn.Config(http=...)`.
 
+    Attributes:
+        refuse: Given what came where a request may begin. It gives status, head lines and body of an answer, if that is
+            one whole request and is to be refused at once; else None.
+    """
+
+    refuse: Callable[[bytes], tuple[int, bytes, bytes] | None] | None = None
     _running: Cycle | None = None  # `cycle` is the last one that came, which waits if requests are pipelined
     _owes_head = True  # a first one, or the rest of one that has begun
 
@@ -93,6 +96,11 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
+        if self.refuse is not None and self._is_between_requests():
+            refusal = self.refuse(data)
+            if refusal is not None:
+                self._answer_at_once(*refusal)
+                return
         super().data_received(data)
         if not self._owes_head and self._is_idle():
             self._owes_head = True
@@ -118,6 +126,21 @@ class Protocol(HttpToolsProtocol):
             return
         self.server_state.total_requests += 1
         self.flow.resume_reading()
+        self._await_head()
+
+    def _is_between_requests(self) -> bool:
+        """Whether the next byte is the first one of a request, and its answer may be written at once."""
+        cycle = self.cycle
+        if cycle is None:
+            nothing = self.scope is None  # the parser makes one with the first byte of a request
+        else:
+            nothing = cycle.response_complete and not cycle.more_body and self.scope is cycle.scope
+        return nothing and not (self.pipeline or self.flow.write_paused or self.transport.is_closing())
+
+    def _answer_at_once(self, status: int, head: bytes, body: bytes) -> None:
+        self._owes_head = False
+        self.server_state.total_requests += 1
+        self.transport.write(_whole(status, self.server_state.default_headers, head + b"\r\n", body))
         self._await_head()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -152,6 +175,14 @@ class Protocol(HttpToolsProtocol):
     def _give_up(self) -> None:
         if self._is_idle() and not self.transport.is_closing():
             self.transport.close()
+
+
+def _whole(status: int, defaults: Iterable[tuple[bytes, bytes]], head: bytes, body: bytes) -> bytes:
+    lines = [STATUS_LINE[status]]
+    for name, value in defaults:
+        lines += (name, b": ", value, b"\r\n")
+    lines += (head, body)
+    return b"".join(lines)
 
 
 def cycle_of(scope: Scope) -> Cycle | None:

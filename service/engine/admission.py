@@ -6,7 +6,7 @@ from service.engine.cost import CostModel
 from service.engine.fair_queue import FairQueue
 from service.engine.invariance import NO_PADDING, Padding
 from service.engine.lanes import Lanes, Work
-from service.errors import DeadlineError, OverloadedError
+from service.errors import DeadlineError, OverloadedError, ServiceError
 
 _RETRY_S = 1.0  # as long as nothing has been measured
 _GAIN = 1 / 32  # about the last thirty requests count
@@ -52,61 +52,77 @@ class Admission:
         self._lanes = lanes
         self._margin = Margin()
 
-    def check_room(self, rows: int, limits: Limits) -> None:
-        """Refuse what the queue has no room for. A request larger than the queue is taken when nothing waits.
-
-        Raises:
-            OverloadedError: With the seconds until there should be room.
-        """
-        waiting, limit = self._queue.images, limits.queue_images
-        if waiting and waiting + rows > limit:
-            excess = min(waiting, waiting + rows - limit)
-            seconds = self._cost.runs(excess, limits.max_batch_size) / self._lanes.allowed
-            raise OverloadedError(
-                f"{waiting} images wait for {self._name}, of at most {limit}; this request has {rows} more",
-                retry_after_s=seconds or _RETRY_S,
-            )
-
-    def check_time(self, rows: int, left: float, limits: Limits) -> float:
-        """Refuse what would be answered too late.
+    def judge(self, rows: int, left: float | None, limits: Limits) -> tuple[float, ServiceError | None]:
+        """Whether a request is let in. The error is not raised here: that alone would cost as much as to find out.
 
         Args:
             rows: Of the request.
-            left: Seconds until its deadline.
+            left: Seconds until its deadline; None if it has none.
             limits: How it is batched.
 
         Returns:
-            Seconds until it should be answered.
-
-        Raises:
-            DeadlineError: If even an idle service would be too late.
-            OverloadedError: If others are in the way; with the seconds until they should not be.
+            Seconds until it should be answered, where there is a deadline; and why it is refused, or None:
+            OverloadedError, with the seconds until others should not be in the way, or DeadlineError, if even an idle
+            service would be too late.
         """
-        largest, queue, cost = limits.max_batch_size, self._queue, self._cost
+        error: ServiceError | None = self._no_room(rows, limits)
+        return (0.0, error) if left is None or error is not None else self._too_late(rows, left, limits)
+
+    def overload(self, rows: int, left: float | None, limits: Limits, coming: int) -> OverloadedError | None:
+        """The same for a request that others are in the way of; None for all others.
+
+        Args:
+            rows, left, limits: As for `judge`.
+            coming: Rows of those who are about to be in the queue before it.
+        """
+        if not self._queue.images + coming or not self._lanes.alive:
+            return None
+        error = self._no_room(rows, limits, coming)
+        if error is not None or left is None:
+            return error
+        found = self._too_late(rows, left, limits, coming)[1]
+        return found if isinstance(found, OverloadedError) else None
+
+    def _no_room(self, rows: int, limits: Limits, coming: int = 0) -> OverloadedError | None:
+        """For what the queue has no room for. A request larger than the queue is taken when nothing waits."""
+        waiting, limit = self._queue.images + coming, limits.queue_images
+        if not waiting or waiting + rows <= limit:
+            return None
+        excess = min(waiting, waiting + rows - limit)
+        seconds = self._cost.runs(excess, limits.max_batch_size) / self._lanes.allowed
+        return OverloadedError(
+            f"{waiting} images wait for {self._name}, of at most {limit}; this request has {rows} more",
+            retry_after_s=seconds or _RETRY_S,
+        )
+
+    def _too_late(self, rows: int, left: float, limits: Limits, coming: int = 0) -> tuple[float, ServiceError | None]:
+        """Seconds until it should be answered; and an error for what would be answered too late."""
+        largest, cost = limits.max_batch_size, self._cost
+        images, jobs = self._queue.images + coming, self._queue.jobs + coming
         turns = -(-rows // largest)
         # What would start at once is tried whatever was measured: one slow run must not refuse everybody for ever.
-        tried = turns == 1 and not queue.images
+        tried = turns == 1 and not images
         before_last, last = (turns - 1) * largest, rows - (turns - 1) * largest
         alone = cost.runs(before_last, largest) / max(1, self._lanes.alive) + cost.seconds(last)
         if left <= 0 or (alone > left and not tried):
-            raise DeadlineError(
+            return alone, DeadlineError(
                 f"{self._name} would answer in about {alone * 1000:.0f} ms if it were idle; "
                 f"the deadline is in {left * 1000:.0f} ms: allow more time, or ask for fewer images"
             )
         # At each turn of this request the others have one too, of at most one batch; who leaves is followed by another.
-        ahead = turns * min(queue.images, queue.jobs * largest)
+        ahead = turns * min(images, jobs * largest)
         wait = self._lanes.wait_s(self._work, cost.runs(ahead + before_last, largest))
         expected = wait + cost.seconds(largest if ahead else last)  # with whoever comes meanwhile
         # Where nobody waits there is nothing to misjudge but the runs; and a margin that refused everybody would never
         # learn again.
-        margin = self._margin.seconds if queue.images else 0.0
-        if expected + margin > left and not tried:
-            raise OverloadedError(
-                f"{self._name} would answer in about {expected * 1000:.0f} ms, {ahead} images are ahead; "
-                f"the deadline is in {left * 1000:.0f} ms: send it later, or allow more time",
-                retry_after_s=expected + margin - left,
-            )
-        return expected
+        margin = self._margin.seconds if images else 0.0
+        if expected + margin <= left or tried:
+            return expected, None
+        return expected, OverloadedError(
+            f"{self._name} would answer in about {expected * 1000:.0f} ms, {ahead} images are ahead; "
+            f"the deadline is in {left * 1000:.0f} ms: send it later, or allow more time",
+            retry_after_s=expected + margin - left,
+        )
 
     def learn(self, error_s: float) -> None:
         """A request was answered (or given up) so much later than expected."""

@@ -6,7 +6,7 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
@@ -35,6 +35,7 @@ from service.errors import (
 __all__ = ["Batcher", "Limits"]
 
 Array = NDArray[Any]
+Refused = TypeVar("Refused", bound=ServiceError)
 
 _SAME_MOMENT_S = 0.001  # nobody came since a request was admitted: what was found then still holds
 _WORTH_A_LANE_S = 0.001  # many times what it costs to wake one and to run a batch more
@@ -119,12 +120,27 @@ class Batcher:
                 expected = self._check(rows, None if deadline is None else deadline - self._loop.time())
                 self._admitted = (rows, deadline, self._pushed, time.monotonic(), expected)
         except ServiceError as error:
-            self.refuse(error)
+            self.refused(error)
+            raise
 
-    def refuse(self, error: ServiceError) -> NoReturn:
-        """Raise an error for which a request is not let in, and count it."""
+    def overload(self, rows: int, left: float | None, coming: int = 0) -> OverloadedError | None:
+        """The error with which `run` would refuse a request because of others; counted, since it is to be answered.
+
+        Args:
+            rows: How many it has.
+            left: Seconds until its deadline; None if it has none.
+            coming: Rows of requests that were not refused, and are not in the queue yet.
+        """
+        with self._lanes.lock:
+            if self._lanes.stopping or not self._keeper.usable:
+                return None
+            error = self._admission.overload(rows, left, self.limits, coming)
+        return None if error is None else self.refused(error)
+
+    def refused(self, error: Refused) -> Refused:
+        """Count an error for which a request is not let in; to be raised by whoever asks."""
         self._observer.ended(self.source, _ENDINGS.get(type(error), "failed"))
-        raise error
+        return error
 
     async def run(
         self,
@@ -174,6 +190,7 @@ class Batcher:
             self._leave(job, ending)
             if timings is not None:
                 job.tell(timings)
+            del job  # its future holds the error, which holds this frame
 
     async def drained(self, timeout_s: float) -> None:
         """Wait until every caller has an answer; those that have none by then get StoppingError."""
@@ -358,13 +375,21 @@ class Batcher:
 
     def _check(self, rows: int, left: float | None) -> float:
         """Seconds until an answer, where there is a deadline."""
+        expected, error = self._judge(rows, left)
+        if error is None:
+            return expected
+        try:
+            raise error
+        finally:
+            del error  # it holds this frame: a circle for each refusal, until the garbage collector stops everybody
+
+    def _judge(self, rows: int, left: float | None) -> tuple[float, ServiceError | None]:
         lanes = self._lanes
         if lanes.stopping:
-            raise StoppingError("the service is shutting down; ask another instance")
+            return 0.0, StoppingError("the service is shutting down; ask another instance")
         if not lanes.alive or not (self._keeper.usable or self._keeper.renewing):
-            raise self._unavailable()
-        self._admission.check_room(rows, self.limits)
-        return 0.0 if left is None else self._admission.check_time(rows, left, self.limits)
+            return 0.0, self._unavailable()
+        return self._admission.judge(rows, left, self.limits)
 
     def _learn(self, job: Job, error_s: float) -> None:
         if self._keeper.usable and job.arrived >= self._renewed_at:  # waits for a new runtime could not be foreseen

@@ -19,6 +19,7 @@ from service.processes.closing import Closing
 from service.processes.listening import refuse_new, somebody_waits
 from service.processes.signals import ending_signals
 from service.settings import Settings
+from service.shedding import Shedder
 from service.transport import Protocol
 
 # Requests leave next to no cycles behind; Python's 700 would have its collector look for them every dozen requests.
@@ -57,6 +58,7 @@ class Server(uvicorn.Server):
     ) -> None:
         super().__init__(_configure(app, settings))
         self._context: Context = app.state.context
+        self._shedder: Shedder | None = app.state.shedder
         self._settings = settings
         self._listen = listen
         self._announce = announce
@@ -157,7 +159,9 @@ class Server(uvicorn.Server):
         state = self.lifespan.state
 
         def protocol() -> asyncio.Protocol:
-            return Protocol(config=self.config, server_state=self.server_state, app_state=state)
+            made = Protocol(config=self.config, server_state=self.server_state, app_state=state)
+            made.refuse = None if self._shedder is None else self._shedder.refusal
+            return made
 
         backlog = self.config.backlog
         self.servers.append(

@@ -12,6 +12,7 @@ from uvicorn.server import ServerState
 
 from service.transport import Protocol, cycle_of
 from tests.service.engine.fakes import run
+from tests.service.wire import Wire, connect
 
 POST = b"POST /sample HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n%b\r\n{}"
 LINES = [(b"content-type", b"application/json"), (b"content-length", b"4"), (b"x-seed", b"7")]
@@ -28,34 +29,6 @@ async def usual(_: Scope, receive: Receive, send: Send) -> None:
     await receive()
     await send({"type": "http.response.start", "status": 200, "headers": LINES})
     await send({"type": "http.response.body", "body": b"body"})
-
-
-class Wire(asyncio.Transport):
-    """What reaches the socket."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.writes: list[bytes] = []
-        self.closed = False
-        self.paused = False
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ARG002
-        return None
-
-    def write(self, data: Any) -> None:
-        self.writes.append(bytes(data))
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def close(self) -> None:
-        self.closed = True
-
-    def pause_reading(self) -> None:
-        self.paused = True
-
-    def resume_reading(self) -> None:
-        self.paused = False
 
 
 def talk(app: Any, *requests: bytes) -> Wire:
@@ -129,16 +102,6 @@ def test_body_that_came_in_one_piece_is_not_waited_for(parts: list[bytes], limit
 
     run(main())
     assert bodies == [found]
-
-
-def connect(app: Any) -> tuple[Protocol, Wire, ServerState]:
-    config = uvicorn.Config(app, http=Protocol, log_config=None, access_log=False, ws="none")
-    config.timeout_keep_alive = 0.05  # type: ignore[assignment]
-    config.load()
-    state = ServerState()
-    protocol, wire = Protocol(config=config, server_state=state, app_state={}), Wire()
-    protocol.connection_made(wire)
-    return protocol, wire, state
 
 
 @pytest.mark.parametrize("requests", [1, 2])
@@ -261,3 +224,74 @@ def test_a_request_that_is_being_answered_is_waited_for() -> None:
 async def until_closed(wire: Wire) -> None:
     while not wire.closed:
         await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "asked"),
+    [
+        ([POST % b""], [POST % b""]),
+        ([POST % b"", POST % b""], [POST % b"", POST % b""]),
+        ([b"PO", (POST % b"")[2:], POST % b""], [b"PO", POST % b""]),
+        ([(POST % b"")[:-1], b"}", POST % b"", POST % b""], [(POST % b"")[:-1], POST % b""]),
+        ([POST % b"" + b"P", (POST % b"")[1:], POST % b""], [POST % b"" + b"P", POST % b""]),
+        ([b"GET /x HTTP/1.1\r\nX: ", POST % b"", b"\r\n\r\n"], [b"GET /x HTTP/1.1\r\nX: ", b"\r\n\r\n"]),
+        ([POST % b"Connection: close\r\n", POST % b""], [POST % b"Connection: close\r\n"]),
+        ([(POST % b"") * 2, POST % b""], [(POST % b"") * 2, POST % b""]),
+    ],
+    ids=["one", "two", "its head in two", "its body in two", "the next has begun", "in a head", "closed", "pipelined"],
+)
+def test_only_where_a_request_may_begin_it_may_be_refused(pieces: list[bytes], asked: list[bytes]) -> None:
+    found: list[bytes] = []
+
+    async def main() -> None:
+        protocol, _, state = connect(whole)
+        protocol.refuse = found.append  # type: ignore[assignment]  # and so nothing is
+        for piece in pieces:
+            protocol.data_received(piece)
+            while state.tasks:
+                await asyncio.sleep(0)
+        protocol.connection_lost(None)
+
+    run(main())
+    assert found == asked
+
+
+def test_nobody_is_refused_while_another_answer_is_under_way() -> None:
+    found: list[bytes] = []
+
+    async def main() -> None:
+        protocol, _, state = connect(whole)
+        protocol.refuse = found.append  # type: ignore[assignment]
+        protocol.data_received(POST % b"")
+        protocol.data_received(POST % b"")  # before the first had a turn of the loop
+        while state.tasks:
+            await asyncio.sleep(0)
+        protocol.connection_lost(None)
+
+    run(main())
+    assert found == [POST % b""]
+
+
+def test_refused_at_once_the_client_has_its_answer_in_one_write_and_may_ask_again() -> None:
+    async def main() -> None:
+        protocol, wire, state = connect(whole)
+        protocol.refuse = lambda data: (503, b"content-length: 2\r\n", b"no") if data.startswith(b"POST /s") else None
+        protocol.data_received(POST % b"")
+        assert wire.writes == [b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\nno"]
+        assert not state.tasks
+        assert state.total_requests == 1
+        protocol.data_received(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+        while state.tasks:
+            await asyncio.sleep(0)
+        assert wire.writes[1].endswith(b"body")
+        protocol.data_received(POST % b"")
+        assert wire.writes[2] == wire.writes[0]
+        for _ in range(4):
+            await asyncio.sleep(0.03)
+            assert not wire.closed  # each time it has the patience of a kept connection anew
+            protocol.data_received(POST % b"")
+        await asyncio.sleep(0.2)
+        assert wire.closed
+        protocol.connection_lost(None)
+
+    run(main())

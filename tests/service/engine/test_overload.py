@@ -4,6 +4,8 @@ The runtime sleeps for a known time per run and per row, and all is compared wit
 """
 
 import asyncio
+import contextlib
+import gc
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ import pytest
 
 from service.engine.batcher import Batcher
 from service.engine.cost import CostModel
-from service.errors import DeadlineError, OverloadedError, StoppingError
+from service.errors import DeadlineError, OverloadedError, ServiceError, StoppingError
 from tests.service.engine.fakes import (
     Array,
     FakeRuntime,
@@ -241,5 +243,68 @@ def test_idle_engine_lets_in_a_large_request_however_wrong_earlier_expectations_
             size = 3 * LARGEST
             deadline = asyncio.get_running_loop().time() + 100 * BATCH_S
             np.testing.assert_array_equal(await ask(batcher, rows(*range(size)), deadline), affine(rows(*range(size))))
+
+    run(main())
+
+
+def test_overload_is_told_without_a_request_and_counted() -> None:
+    async def main() -> None:
+        runtime, recorder = FakeRuntime(), Recorder()
+        runtime.gate.clear()
+        async with lanes_of(1) as lanes:
+            batcher = batcher_of(runtime, lanes, recorder, queue_images=8, cost=CostModel([(8, 1.0)]))
+            assert batcher.overload(1, 10.0) is None  # it would start at once
+            tasks = [ask(batcher, rows(0)), ask(batcher, rows(*range(4)))]
+            await until(lambda: lanes.busy == 1)
+            tasks.append(ask(batcher, rows(*range(4))))
+            await asyncio.sleep(0)
+            assert batcher.overload(4, None) is None
+            for rows_, left in ((5, None), (1, 1.1)):  # no room; no time
+                error = batcher.overload(rows_, left)
+                assert isinstance(error, OverloadedError)
+                assert (error.retry_after_s or 0) > 0
+            assert batcher.overload(1, 0.1) is None  # that is no matter of others
+            assert batcher.overload(1, None, coming=4) is not None
+            lanes.refuse()
+            assert batcher.overload(5, None) is None  # nor is that
+            runtime.gate.set()
+            await asyncio.gather(*tasks)
+        assert recorder.endings == {"ok": 3, "overloaded": 3}
+
+    run(main())
+
+
+def errors() -> list[ServiceError]:
+    return [found for found in gc.get_objects() if isinstance(found, ServiceError)]
+
+
+def test_refusals_leave_nothing_for_the_garbage_collector() -> None:
+    async def main() -> None:
+        runtime = FakeRuntime()
+        runtime.gate.clear()
+        async with lanes_of(1) as lanes:
+            batcher = batcher_of(runtime, lanes, queue_images=3)
+            tasks = [ask(batcher, rows(0))]
+            await until(lambda: lanes.busy == 1)
+            tasks.append(ask(batcher, rows(0, 1)))
+            await asyncio.sleep(0)
+            gc.collect()
+            before = set(map(id, errors()))
+            gc.disable()
+            try:
+                for _ in range(3):
+                    with contextlib.suppress(OverloadedError):
+                        await batcher.run({"x": rows(0, 1)}, ["y"])
+                    with contextlib.suppress(OverloadedError):
+                        batcher.admit(2)
+                    with contextlib.suppress(DeadlineError):
+                        await batcher.run({"x": rows(1)}, ["y"], asyncio.get_running_loop().time() + 0.01)
+                    batcher.overload(2, None)
+                # A timer that has rung may hold the last one that it brought about, and no more.
+                assert len([error for error in errors() if id(error) not in before]) <= 1
+            finally:
+                gc.enable()
+            runtime.gate.set()
+            await asyncio.gather(*tasks)
 
     run(main())

@@ -1,0 +1,185 @@
+"""Load shedding: under overload, whoever would be refused is told so before the request is understood.
+
+On the usual way a refusal costs the event loop as much as an answer, and at three times its capacity a service refuses
+two of three: that is time which the model does not get (docs/decisions/0011-refusing-at-the-door.md). So here a request
+is looked at just closely enough to know that it is a whole one, for how many images of which model, and until when. The
+engine judges it as ever. Whatever is unusual, and whoever is let in, goes the usual way from the start; so a request
+that has something wrong with it beside may hear 503 first.
+"""
+
+import asyncio
+import contextlib
+import re
+import time
+from typing import NamedTuple
+
+import orjson
+import structlog
+
+from service.catalog import Catalog
+from service.context import Context
+from service.endpoint import timeout_s
+from service.errors import OverloadedError, ServiceError
+from service.model import Model
+from service.problems import document
+from service.trace import request_id_for
+
+Refusal = tuple[int, bytes, bytes]  # status, head lines, body
+
+_LET_IN = 64  # so many in a row, and the overload is over
+_MOST_HEADS = 256
+_LONGEST = 4096  # bytes of a request; what is longer takes time to read
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # no parser takes it in a head, and some proxies see a line's end
+_ROUTE = "/sample"
+_REQUEST_LINE = b"POST /sample HTTP/1.1"
+_JSON = b"application/json"
+# They say how a message is framed, or what else the client expects of the connection: that is for the parser.
+_FRAMING = frozenset({b"connection", b"expect", b"te", b"trailer", b"transfer-encoding", b"upgrade"})
+_LINES = (
+    b"content-type: application/problem+json\r\ncontent-length: %d\r\n%bx-request-id: %b\r\n"
+    b"server-timing: queue;dur=0.000, batch;dur=0.000, compute;dur=0.000, encode;dur=0.000, total;dur=%.3f\r\n"
+)
+_PERSISTENT = b"keep-alive"  # which goes without saying
+
+
+log = structlog.get_logger("service.requests")
+
+
+class _Head(NamedTuple):
+    """What matters of a request's head.
+
+    Attributes:
+        length: Of the body.
+        seconds: In which the request must be answered; None if nobody minds.
+        request_id: The client's, if it sent one.
+    """
+
+    length: int
+    seconds: float | None
+    request_id: bytes | None
+
+
+class Shedder:
+    """Refuses requests for the application that it belongs to.
+
+    Args:
+        context: Of the application.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._catalog: Catalog | None = None
+        self._watchful = 0  # requests to be let in until nobody is looked at here any more
+        self._coming: dict[Model, int] = {}  # images of requests that were let in in this turn of the event loop
+        self._heads: dict[bytes, _Head | None] = {}  # clients send the same head again and again
+
+    def overloaded(self) -> None:
+        """A request was refused on the usual way, which has found the models open."""
+        self._watchful = _LET_IN
+        with contextlib.suppress(ServiceError):
+            self._catalog = self._context.catalog()
+
+    def refusal(self, data: bytes) -> Refusal | None:
+        """The answer for what came on a connection that waits for a request; None if it is to go the usual way.
+
+        Args:
+            data: All that came.
+
+        Returns:
+            Status, head lines with their line ends, and body.
+        """
+        if not self._watchful:
+            return None
+        refusal = self._judge(data) if len(data) <= _LONGEST else None
+        self._watchful = self._watchful - 1 if refusal is None else _LET_IN
+        return refusal
+
+    def _judge(self, data: bytes) -> Refusal | None:
+        started = time.perf_counter()
+        end = data.find(b"\r\n\r\n") + 4
+        head = self._head(data[:end])
+        if head is None or len(data) - end != head.length:
+            return None
+        asked = _asked(data[end:])
+        if asked is None:
+            return None
+        ref, n = asked
+        model = self._model(ref, n)
+        if model is None:
+            return None
+        coming = self._coming.get(model, 0)
+        error = model.overload("decode", n, head.seconds, coming)
+        if error is None:
+            self._let_in(model, coming + n)
+            return None
+        return self._answer(error, model, n, request_id_for(head.request_id), started)
+
+    def _let_in(self, model: Model, coming: int) -> None:
+        if not self._coming:  # the event loop reads all that came before anybody of them can enter the queue
+            asyncio.get_running_loop().call_soon(self._coming.clear)
+        self._coming[model] = coming
+
+    def _head(self, head: bytes) -> _Head | None:
+        if head not in self._heads:
+            if len(self._heads) >= _MOST_HEADS:
+                self._heads.clear()
+            self._heads[head] = _read_head(head, self._context.settings.default_timeout_ms)
+        return self._heads[head]
+
+    def _model(self, ref: str | None, n: int) -> Model | None:
+        context, catalog = self._context, self._catalog
+        ref = context.settings.default_model if ref is None else ref
+        if ref is None or catalog is None or n > context.settings.max_images or context.leaving or context.draining:
+            return None
+        return catalog.find(ref)
+
+    def _answer(self, error: OverloadedError, model: Model, n: int, request_id: str, started: float) -> Refusal:
+        """As the middleware would, but without what a request on its way needs."""
+        about, status = model.identity, error.status
+        body, lines = document(error, request_id)
+        seconds = time.perf_counter() - started
+        try:
+            self._context.metrics.refused(_ROUTE, "POST", status, seconds, error.code, about.name, about.version)
+            self._context.access.note(request_id, _ROUTE, model.ref, n, error.code, "POST", status, seconds)
+        except Exception:  # the client is to have its answer whatever becomes of the notes
+            log.exception("unforeseen", path=_ROUTE)
+        return status, _LINES % (len(body), lines, request_id.encode(), 1e3 * seconds), body
+
+
+def _read_head(head: bytes, default_ms: float) -> _Head | None:
+    """A whole head with its empty line; None for whatever is unusual."""
+    line, *lines = head[:-4].split(b"\r\n")
+    if line != _REQUEST_LINE:
+        return None
+    fields: dict[bytes, bytes] = {}
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        name = name.lower()
+        if not colon or not name.replace(b"-", b"").isalnum() or name in fields or _CONTROL.search(value):
+            return None
+        fields[name] = value.lstrip(b" \t")
+    if fields.get(b"connection", b"").lower() == _PERSISTENT:
+        del fields[b"connection"]
+    length = fields.get(b"content-length", b"")
+    if not length.isdigit() or fields.get(b"content-type", _JSON) != _JSON or not _FRAMING.isdisjoint(fields):
+        return None
+    try:
+        seconds = timeout_s(fields.get(b"x-timeout-ms"), default_ms)
+    except ServiceError:
+        return None
+    return _Head(int(length), seconds, fields.get(b"x-request-id"))
+
+
+def _asked(body: bytes) -> tuple[str | None, int] | None:
+    """Which model, and how many images of it; None if that cannot be said at once."""
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if type(fields) is not dict or "latents" in fields:
+        return None
+    ref, n = fields.get("model"), fields.get("n")
+    n = 1 if n is None else n
+    if type(n) is not int or n < 1 or not (ref is None or type(ref) is str):
+        return None
+    return ref, n
