@@ -1,6 +1,7 @@
 """Load of two kinds from this process: closed (as fast as answers come) and open (at a rate, whatever comes of it)."""
 
 import asyncio
+import math
 import random
 import resource
 import time
@@ -15,7 +16,8 @@ from benchmarks.errors import BenchmarkError
 
 _AFTER_S = 10.0  # for answers to what was sent last
 _MOST_CONNECTIONS = 10_000
-_TICK_S = 0.001  # what is due meanwhile begins together: waking up for each would cost the server's cores
+_TICK_S = 0.001  # see `_OpenLoop`
+_TURNS = 3  # of the event loop after a tick: it reads, and goes on connecting
 
 
 @dataclass
@@ -28,16 +30,23 @@ class Answers:
             `BROKEN` for none.
         lags: Seconds from when a request was due until it was begun.
         cpu_s: CPU seconds of this process meanwhile.
+        end: When the last request was due, by `time.perf_counter`.
+        after: Latencies of what came after that, by status: nobody asked any more, so it says nothing of the load.
     """
 
     seconds: float = 0.0
     latencies: dict[int, list[float]] = field(default_factory=dict)
     lags: list[float] = field(default_factory=list)
     cpu_s: float = 0.0
+    end: float = math.inf
+    after: dict[int, list[float]] = field(default_factory=dict)
 
     def add(self, connection: Connection, status: int) -> None:
         """Take down an answer."""
-        self.latencies.setdefault(status, []).append(time.perf_counter() - connection.began)
+        now = time.perf_counter()
+        self.latencies.setdefault(status, []).append(now - connection.began)
+        if now > self.end:
+            self.after.setdefault(status, []).append(now - connection.began)
 
     def of(self, status: int) -> list[float]:
         """Latencies of a status."""
@@ -102,7 +111,12 @@ async def _closed(port: int, request: bytes, connections: int, seconds: float) -
 
 
 class _OpenLoop:
-    """Requests that begin when they are due, each on a connection that waits for no answer: a new one if need be."""
+    """Requests that begin when they are due, each on a connection that waits for no answer: a new one if need be.
+
+    Between ticks it sleeps, whatever comes: what is due meanwhile begins together, and answers are found up to a tick
+    after they came. A generator that each answer wakes takes the server's event loop off its core in the middle of its
+    work, thousands of times a second; clients on machines of their own do not (docs/decisions/0011, figures there).
+    """
 
     def __init__(self, port: int, request: bytes) -> None:
         self.answers = Answers()
@@ -116,8 +130,9 @@ class _OpenLoop:
         """See `open_loop`."""
         draw = random.Random(0)
         due = start = time.perf_counter()
+        self.answers.end = start + seconds
         while due < start + seconds:
-            await asyncio.sleep(max(_TICK_S, due - time.perf_counter()))
+            await self._tick()
             now = time.perf_counter()
             while due <= now and due < start + seconds:
                 self._begin(due)
@@ -126,12 +141,18 @@ class _OpenLoop:
                 raise BenchmarkError(f"{_MOST_CONNECTIONS} requests wait for an answer at once: nothing is refused")
         give_up = time.perf_counter() + _AFTER_S
         while self._waiting and time.perf_counter() < give_up:
-            await asyncio.sleep(_TICK_S)
+            await self._tick()
         self.answers.latencies.setdefault(BROKEN, []).extend([_AFTER_S] * self._waiting)
         for connection in self._opened:
             connection.leave()
         self.answers.seconds = seconds
         return self.answers
+
+    async def _tick(self) -> None:
+        await asyncio.sleep(0)  # what was begun goes out
+        time.sleep(_TICK_S)  # and so does the event loop: that is the point
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
 
     @property
     def _waiting(self) -> int:

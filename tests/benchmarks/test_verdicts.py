@@ -4,21 +4,27 @@ import pytest
 
 from benchmarks.arrivals import Answers
 from benchmarks.connection import BROKEN
-from benchmarks.overload import Verdict
+from benchmarks.overload import Round, Verdict
 from benchmarks.soak import Holding, verdicts
 
 PEAK, TIMEOUT_MS, BATCH_MS = 100.0, 500.0, 20.0
 GOOD = {200: [0.4] * 950, 503: [0.005] * 2000}
 
 
-def verdict(latencies: dict[int, list[float]]) -> Verdict:
-    """Of ten seconds."""
-    return Verdict(Answers(seconds=10.0, latencies=latencies), PEAK, TIMEOUT_MS, BATCH_MS)
+def verdict(*rounds: dict[int, list[float]]) -> Verdict:
+    """Of ten seconds each."""
+    made = [Round(Answers(seconds=10.0, latencies=latencies), PEAK, TIMEOUT_MS) for latencies in rounds]
+    return Verdict(made, BATCH_MS)
 
 
 def test_goodput_counts_answers_in_time_alone() -> None:
     found = verdict({200: [0.4] * 950 + [0.6] * 100})
     assert found.goodput == pytest.approx(0.95)
+
+
+def test_what_is_answered_when_nobody_asks_any_more_is_no_goodput() -> None:
+    answers = Answers(seconds=10.0, latencies=GOOD, after={200: [0.4] * 50 + [0.6] * 3})
+    assert Round(answers, PEAK, TIMEOUT_MS).goodput == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize(
@@ -40,10 +46,23 @@ def test_overload_is_stood_only_if_everything_is_as_wanted(change: dict[int, lis
 
 def test_rows_tell_what_the_verdict_is_made_of() -> None:
     rows = {what: found for what, _, found in verdict({**GOOD, 200: [*GOOD[200], 0.51]}).rows()}
-    assert rows["the same over the peak"] == "95%"
-    assert rows["answered with 503, p99 ms"] == "5.0"
+    assert rows["the same over the peak"] == "95.0% (95)"
+    assert rows["answered with 503, p99 ms, worst round"] == "5.0"
     assert rows["latest 200 behind its deadline, ms"] == "10.0"
     assert rows["answers by status"] == "951 of 200, 2000 of 503"
+
+
+def test_of_several_rounds_goodput_is_the_median_and_all_else_the_worst() -> None:
+    poor, rich = {**GOOD, 200: [0.4] * 500}, {**GOOD, 200: [0.4] * 1000}
+    assert verdict(poor, rich, GOOD).goodput == pytest.approx(0.95)
+    assert verdict(poor, rich, GOOD).reached
+    assert not verdict(poor, poor, GOOD).reached
+    assert not verdict(GOOD, GOOD, {**GOOD, 200: [*GOOD[200], 0.525]}).reached
+    assert not verdict(GOOD, GOOD, {**GOOD, 503: [0.03] * 100}).reached
+    assert not verdict(GOOD, GOOD, {**GOOD, 500: [0.1]}).reached
+    rows = {what: found for what, _, found in verdict(poor, rich, GOOD).rows()}
+    assert rows["the same over the peak"] == "95.0% (50, 100, 95)"
+    assert rows["answers by status"] == "2450 of 200, 6000 of 503"
 
 
 def test_soak_finds_what_grows_and_only_that() -> None:
