@@ -115,7 +115,8 @@ class _OpenLoop:
 
     Between ticks it sleeps, whatever comes: what is due meanwhile begins together, and answers are found up to a tick
     after they came. A generator that each answer wakes takes the server's event loop off its core in the middle of its
-    work, thousands of times a second; clients on machines of their own do not (docs/decisions/0011-refusing-at-the-door.md).
+    work, a thousand times a second; clients on machines of their own do not
+    (docs/decisions/0011-refusing-at-the-door.md).
     """
 
     def __init__(self, port: int, request: bytes) -> None:
