@@ -37,6 +37,9 @@ def add(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout-ms", type=float, default=500.0, help="X-Timeout-Ms of each request (%(default)s)")
     parser.add_argument("--seconds", type=float, default=6.0, help="of overload in each round (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="each with a peak of its own (%(default)s)")
+    parser.add_argument(
+        "--again", type=int, default=512, help="connections that ask again at once, in a load of its own (%(default)s)"
+    )
     parser.add_argument("--write", action="store_true", help="put the results into benchmarks/README.md")
     parser.set_defaults(run=_overload)
 
@@ -54,6 +57,8 @@ def _overload(options: argparse.Namespace, workspace: Workspace) -> int:
             verdict = Verdict([_round(server, images, options, model) for _ in range(options.rounds)], batch_ms)
             reached = reached and verdict.reached
             rows += [(what, str(images), wanted, found) for what, wanted, found in verdict.rows()]
+            again = [_again(server, images, options, model) for _ in range(options.rounds)]
+            rows += [(what, str(images), "", found) for what, found in again_rows(again, options.again)]
     head = ("figure", "images a request", "wanted", "measured")
     rounds = f"{options.rounds} rounds of {options.seconds:g} s"
     protocol = f"{options.times:g} times the peak, X-Timeout-Ms {options.timeout_ms:g}, {rounds}."
@@ -66,14 +71,36 @@ def _overload(options: argparse.Namespace, workspace: Workspace) -> int:
 
 def _round(server: Running, images: int, options: argparse.Namespace, model: Model) -> "Round":
     """The peak just before an overload, since the machine's speed changes from minute to minute; and the overload."""
+    peak, raw = _peak(server, images, options, model)
+    answers = open_loop(server.port, raw, options.times * peak, options.seconds)
+    server.process.settle()
+    return Round(answers, peak, options.timeout_ms)
+
+
+def _again(server: Running, images: int, options: argparse.Namespace, model: Model) -> "Round":
+    """The peak, and a closed loop of far more connections, who take a refusal for an answer."""
+    peak, raw = _peak(server, images, options, model)
+    answers = closed_loop(server.port, raw, options.again, options.seconds)
+    server.process.settle()
+    return Round(answers, peak, options.timeout_ms)
+
+
+def _peak(server: Running, images: int, options: argparse.Namespace, model: Model) -> tuple[float, bytes]:
+    """Requests per second, and the request with its deadline."""
     request = CONTENDERS[OURS].request(Cell(model.name, images, 1))
     share = options.seconds / len(_PEAK_CONNECTIONS)
     peak = max(_rate(closed_loop(server.port, request.raw(), n, share)) for n in _PEAK_CONNECTIONS)
     server.process.settle()
-    raw = request.raw(**{"X-Timeout-Ms": f"{options.timeout_ms:g}"})
-    answers = open_loop(server.port, raw, options.times * peak, options.seconds)
-    server.process.settle()
-    return Round(answers, peak, options.timeout_ms)
+    return peak, request.raw(**{"X-Timeout-Ms": f"{options.timeout_ms:g}"})
+
+
+def again_rows(rounds: Sequence["Round"], connections: int) -> Iterator[tuple[str, str]]:
+    """What a closed loop of so many connections has shown: what, and what was found."""
+    each = ", ".join(f"{100 * round_.goodput:.0f}" for round_ in rounds)
+    median = float(np.median([round_.goodput for round_ in rounds]))
+    yield f"in time over the peak, {connections:,} connections that ask again at once", f"{median:.1%} ({each})"
+    refused = float(np.median([len(round_.answers.of(_OVERLOADED)) / round_.answers.seconds for round_ in rounds]))
+    yield "refusals/s meanwhile", f"{refused:,.0f}"
 
 
 class Round:

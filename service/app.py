@@ -20,6 +20,7 @@ from service.cores import usable_cores
 from service.errors import ServiceError, StartupError
 from service.middleware import Endpoint, RequestMiddleware
 from service.openapi import install
+from service.pacing import Pace
 from service.problems import handle_http_exception, handle_service_error, handle_validation_error
 from service.routes import (
     aliases,
@@ -81,6 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.context = context
     app.state.tracing = _open_tracing(context) if settings.tracing else None
     app.state.shedder = Shedder(context) if app.state.tracing is None else None  # a span needs the whole request
+    app.state.pace = Pace(context.metrics.held_back)
     for module in _MODULES:
         app.include_router(module.router)
     app.add_api_route("/", _to_docs, include_in_schema=False, response_class=RedirectResponse)
@@ -95,6 +97,7 @@ def create_app(settings: Settings) -> FastAPI:
         context.metrics,
         context.access,
         Wakefulness(settings.awake_ms / 1000 if usable_cores() > 1 else 0.0),  # an only core is needed by the client
+        app.state.pace,
         app.state.tracing,
         None if app.state.shedder is None else app.state.shedder.overloaded,
     )

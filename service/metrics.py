@@ -100,6 +100,10 @@ class Metrics:
         """A request came in, and was refused at once."""
         self._note((route, method, status, seconds, code, name, version, 0, _NO_STAGES))
 
+    def held_back(self) -> None:
+        """A refusal is held back for a while."""
+        self._held_back.inc()
+
     def _note(self, done: _Done) -> None:
         self._requests_done.append(done)
         if len(self._requests_done) >= _MOST_UNCOUNTED or len(self._batches) >= _MOST_UNCOUNTED:
@@ -220,6 +224,9 @@ class Metrics:
         self._requests = Counter("genserve_requests", "Requests answered", ("route", "method", "status"), registry=r)
         self._problems = Counter(
             "genserve_problems", "Requests answered with a problem document", ("route", "code"), registry=r
+        )
+        self._held_back = Counter(
+            "genserve_refusals_held", "Refusals held back from clients that ask again at once", registry=r
         )
         self._request_seconds = BulkHistogram(
             "genserve_request_seconds", "Seconds to answer", ("route", "method"), buckets=_SECONDS, registry=r

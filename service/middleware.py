@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.access import AccessLog
 from service.errors import InternalError, OverloadedError, ServiceError
 from service.metrics import Metrics
+from service.pacing import Pace
 from service.problems import problem
 from service.replies import WITHOUT_BODY, Answer
 from service.trace import Trace, begin_trace
@@ -40,7 +41,8 @@ class RequestMiddleware:
         app: What endpoints find as the request's application.
         rest: Answers whatever has no endpoint here.
         endpoints: By method and path.
-        overloaded: Called whenever a request was refused because of others.
+        pace: Of refusals because of others.
+        overloaded: Called whenever there is one.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class RequestMiddleware:
         metrics: Metrics,
         access: AccessLog,
         wakefulness: Wakefulness,
+        pace: Pace,
         tracing: "Tracing | None" = None,
         overloaded: Callable[[], None] | None = None,
     ) -> None:
@@ -62,6 +65,7 @@ class RequestMiddleware:
         self._wakefulness = wakefulness
         self._tracing = tracing
         self._overloaded = overloaded
+        self._pace = pace
         self._last_client: tuple[str, int] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,17 +112,26 @@ class RequestMiddleware:
                 trace.route = getattr(scope.get("route"), "path", trace.route)
             return
         trace.route = scope["path"]
+        cycle, refused = cycle_of(scope), False
         try:
             response = await endpoint(Request(scope, receive))
         except ServiceError as error:
             response = problem(error, trace)
-            if self._overloaded is not None and isinstance(error, OverloadedError):
-                self._overloaded()
-        cycle = cycle_of(scope)
+            refused = isinstance(error, OverloadedError)
+        if refused:
+            await self._refused(cycle)
+        else:
+            self._pace.served()
         if cycle is not None and type(response) is Answer and send.may_be_whole(cycle):
             await send.whole(response, cycle)
         else:
             await response(scope, receive, send)
+
+    async def _refused(self, cycle: Cycle | None) -> None:
+        if self._overloaded is not None:
+            self._overloaded()
+        if cycle is not None:
+            await cycle.turn_to_refuse()
 
 
 class _Send:

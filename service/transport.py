@@ -10,16 +10,21 @@ That a client has left an ASGI application finds out by waiting for its next mes
 And uvicorn waits for ever for the first request of a connection, and for the end of a head that has begun. Here both
 are given as long as a kept connection is to be idle; a body has the request's deadline.
 
-A request that comes in one piece may be refused before it is parsed: `Protocol.refuse`.
+A request that comes in one piece may be refused before it is parsed: `Protocol.refuse`. Refusals of whoever asks again
+and again may wait: `service.pacing`.
 """
 
 import asyncio
+import functools
+import math
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from service.pacing import Pace
 from service.timers import LazyTimer
 
 _CYCLE = "genserve.cycle"
@@ -32,8 +37,10 @@ class Cycle(RequestResponseCycle):
         left: Called if the client leaves before it has its answer.
         deadline: Of the connection, for the request that is answered.
         task: Answers it.
+        connection: That it came on.
     """
 
+    connection: "Protocol"
     left: Callable[[], None] | None = None
     deadline: LazyTimer
     task: asyncio.Task[None] | None = None
@@ -52,6 +59,13 @@ class Cycle(RequestResponseCycle):
         self.flow.resume_reading()  # a large body had it paused, and whoever does not read hears of no end
         if self.disconnected:
             call()
+
+    async def turn_to_refuse(self) -> None:
+        """Wait until it may be refused; to be called before it is, because of others."""
+        connection = self.connection
+        if connection.pace is not None:
+            await connection.pace.turn(connection.refused_at)
+            connection.refused_at = time.monotonic()
 
     async def answer(self, status: int, head: bytes, body: bytes) -> None:
         """Send a whole answer.
@@ -81,9 +95,13 @@ class Protocol(HttpToolsProtocol):
     Attributes:
         refuse: Given what came where a request may begin. It gives status, head lines and body of an answer, if that is
             one whole request and is to be refused at once; else None.
+        pace: Of refusals; None if none is to be held back.
+        refused_at: When this client was refused last because of others (monotonic seconds).
     """
 
     refuse: Callable[[bytes], tuple[int, bytes, bytes] | None] | None = None
+    pace: Pace | None = None
+    refused_at = -math.inf
     _running: Cycle | None = None  # `cycle` is the last one that came, which waits if requests are pipelined
     _owes_head = True  # a first one, or the rest of one that has begun
 
@@ -99,7 +117,7 @@ class Protocol(HttpToolsProtocol):
         if self.refuse is not None and self._is_between_requests():
             refusal = self.refuse(data)
             if refusal is not None:
-                self._answer_at_once(*refusal)
+                self._refuse(functools.partial(self._answer_at_once, *refusal))
                 return
         super().data_received(data)
         if not self._owes_head and self._is_idle():
@@ -137,8 +155,20 @@ class Protocol(HttpToolsProtocol):
             nothing = cycle.response_complete and not cycle.more_body and self.scope is cycle.scope
         return nothing and not (self.pipeline or self.flow.write_paused or self.transport.is_closing())
 
-    def _answer_at_once(self, status: int, head: bytes, body: bytes) -> None:
+    def _refuse(self, answer: Callable[[], None]) -> None:
         self._owes_head = False
+        if self.pace is None or self.pace.lets_out(self.refused_at):
+            answer()
+        else:
+            self._patience.unset(self._give_up)
+            self.flow.pause_reading()  # what the client sends meanwhile is not between requests
+            self.pace.hold(answer)
+
+    def _answer_at_once(self, status: int, head: bytes, body: bytes) -> None:
+        self.refused_at = time.monotonic()
+        self.flow.resume_reading()
+        if self.transport.is_closing():
+            return
         self.server_state.total_requests += 1
         self.transport.write(_whole(status, self.server_state.default_headers, head + b"\r\n", body))
         self._await_head()
@@ -149,7 +179,7 @@ class Protocol(HttpToolsProtocol):
         # uvicorn makes the object itself, from a class that it does not let one choose.
         cycle.__class__ = Cycle
         ours: Cycle = cycle  # type: ignore[assignment]
-        ours.deadline = self.deadline
+        ours.deadline, ours.connection = self.deadline, self
         self._running = ours
         scope: dict[str, Any] = cycle.scope  # type: ignore[assignment]
         scope[_CYCLE] = ours

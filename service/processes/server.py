@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from service.app import entrance
 from service.catalog import Catalog
 from service.context import Context
+from service.pacing import Pace
 from service.processes.closing import Closing
 from service.processes.listening import refuse_new, somebody_waits
 from service.processes.signals import ending_signals
@@ -59,6 +60,7 @@ class Server(uvicorn.Server):
         super().__init__(_configure(app, settings))
         self._context: Context = app.state.context
         self._shedder: Shedder | None = app.state.shedder
+        self._pace: Pace = app.state.pace
         self._settings = settings
         self._listen = listen
         self._announce = announce
@@ -93,6 +95,7 @@ class Server(uvicorn.Server):
 
     def _stop(self) -> None:
         self._context.leaving = True
+        self._pace.end()
         self._context.tell()
         self.should_exit = True
         self._stopped.set()
@@ -161,6 +164,7 @@ class Server(uvicorn.Server):
         def protocol() -> asyncio.Protocol:
             made = Protocol(config=self.config, server_state=self.server_state, app_state=state)
             made.refuse = None if self._shedder is None else self._shedder.refusal
+            made.pace = self._pace
             return made
 
         backlog = self.config.backlog

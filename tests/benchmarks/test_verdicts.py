@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.arrivals import Answers
 from benchmarks.connection import BROKEN
-from benchmarks.overload import Round, Verdict
+from benchmarks.overload import Round, Verdict, again_rows
 from benchmarks.soak import Holding, verdicts
 
 PEAK, TIMEOUT_MS, BATCH_MS = 100.0, 500.0, 20.0
@@ -63,6 +63,17 @@ def test_of_several_rounds_goodput_is_the_median_and_all_else_the_worst() -> Non
     rows = {what: found for what, _, found in verdict(poor, rich, GOOD).rows()}
     assert rows["the same over the peak"] == "95.0% (50, 100, 95)"
     assert rows["answers by status"] == "2450 of 200, 6000 of 503"
+
+
+def test_who_asks_again_at_once_is_told_of_by_the_median() -> None:
+    rounds = [
+        Round(Answers(seconds=10.0, latencies={200: [0.4] * n, 503: [0.2] * 900}), PEAK, TIMEOUT_MS)
+        for n in (500, 900, 800)
+    ]
+    assert [*again_rows(rounds, 1024)] == [
+        ("in time over the peak, 1,024 connections that ask again at once", "80.0% (50, 90, 80)"),
+        ("refusals/s meanwhile", "90"),
+    ]
 
 
 def test_soak_finds_what_grows_and_only_that() -> None:

@@ -14,6 +14,7 @@ from service.app import create_app, entrance
 from service.engine.batcher import Batcher
 from service.metrics import Metrics
 from service.middleware import RequestMiddleware
+from service.pacing import Pace
 from service.settings import Settings
 from service.trace import trace_of
 from service.wakefulness import Wakefulness
@@ -35,7 +36,7 @@ class Scene:
         wakefulness.answered = self.kept_awake.append  # type: ignore[method-assign]
         self.metrics = Metrics()
         self._middleware = RequestMiddleware(
-            app, app, endpoints, self.metrics, AccessLog(Settings(log_level="error")), wakefulness
+            app, app, endpoints, self.metrics, AccessLog(Settings(log_level="error")), wakefulness, Pace(bool)
         )
 
     async def _endpoint(self, request: Request) -> Response:
