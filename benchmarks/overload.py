@@ -99,8 +99,7 @@ def again_rows(rounds: Sequence["Round"], connections: int) -> Iterator[tuple[st
     each = ", ".join(f"{100 * round_.goodput:.0f}" for round_ in rounds)
     median = float(np.median([round_.goodput for round_ in rounds]))
     yield f"in time over the peak, {connections:,} connections that ask again at once", f"{median:.1%} ({each})"
-    refused = float(np.median([len(round_.answers.of(_OVERLOADED)) / round_.answers.seconds for round_ in rounds]))
-    yield "refusals/s meanwhile", f"{refused:,.0f}"
+    yield "answers by status meanwhile", _counts(latencies_of(rounds))
 
 
 class Round:
@@ -148,10 +147,7 @@ class Verdict:
         self._rounds, self._batch_ms = rounds, batch_ms
         self._refusal = max(each.refusal_ms for each in rounds)
         self._latest = max(each.latest_ms for each in rounds)
-        self._latencies: dict[int, list[float]] = {}
-        for each in rounds:
-            for status, found in each.answers.latencies.items():
-                self._latencies.setdefault(status, []).extend(found)
+        self._latencies = latencies_of(rounds)
 
     @property
     def goodput(self) -> float:
@@ -178,10 +174,7 @@ class Verdict:
         yield "the same over the peak", f"≥ {_LEAST_GOODPUT:.0%}", f"{self.goodput:.1%} ({each_goodput})"
         yield "answered with 503, p99 ms, worst round", f"≤ {_LONGEST_REFUSAL_MS:g}", f"{self._refusal:.1f}"
         yield "latest 200 behind its deadline, ms", f"≤ {self._batch_ms:.0f} (a batch)", f"{self._latest:.1f}"
-        counts = ", ".join(
-            f"{len(found)} of {status or 'none'}" for status, found in sorted(self._latencies.items()) if found
-        )
-        yield "answers by status", "", counts
+        yield "answers by status", "", _counts(self._latencies)
         lag = max(quantile_ms(each.answers.lags, 0.99) for each in self._rounds)
         yield "p99 of how late the generator sent, ms, worst round", "", f"{lag:.1f}"
         cores = self._median(lambda each: each.answers.cpu_s / each.answers.seconds)
@@ -189,6 +182,19 @@ class Verdict:
 
     def _median(self, of: Callable[[Round], float]) -> float:
         return float(np.median([of(each) for each in self._rounds]))
+
+
+def latencies_of(rounds: Sequence[Round]) -> dict[int, list[float]]:
+    """Of all rounds together, by status."""
+    latencies: dict[int, list[float]] = {}
+    for each in rounds:
+        for status, found in each.answers.latencies.items():
+            latencies.setdefault(status, []).extend(found)
+    return latencies
+
+
+def _counts(latencies: dict[int, list[float]]) -> str:
+    return ", ".join(f"{len(found)} of {status or 'none'}" for status, found in sorted(latencies.items()) if found)
 
 
 def quantile_ms(seconds: list[float], quantile: float) -> float:

@@ -120,7 +120,7 @@ class RequestMiddleware:
             refused = isinstance(error, OverloadedError)
         if refused:
             await self._refused(cycle)
-        else:
+        elif trace.images and trace.code is None:
             self._pace.served()
         if cycle is not None and type(response) is Answer and send.may_be_whole(cycle):
             await send.whole(response, cycle)

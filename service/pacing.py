@@ -3,8 +3,9 @@
 Many clients send the next request as soon as they have an answer, whatever it says: so do most load generators, and
 loops around a call. A thousand such connections would be refused 30,000 times a second, and since the event loop goes
 before the model on every core, the model would stand still: refusing would be all that is done. So an event loop has
-a budget of refusals. Beyond it those of clients that were refused just before are held back, in the order in which
-they came; whoever waits as `Retry-After` says, or is refused for the first time, never is.
+a budget of refusals. Beyond it they are held back, in the order in which they came, where the same connection was
+refused just before: the first refusal of a connection, and that of a client that waits as `Retry-After` says, never is.
+See docs/decisions/0012-who-asks-again-at-once.md.
 """
 
 import asyncio
@@ -15,8 +16,8 @@ from collections.abc import Callable
 _FOR_EACH = 5.0  # refusals, for each request served: at three times what it can do a service refuses two to three
 _A_SECOND = 500.0  # refusals that may go out beside them
 _MOST = 512.0  # saved up
-_AT_ONCE_S = 0.1  # since the last refusal: no client that waits comes so soon
-_LONGEST_S = 0.25  # that a refusal is held back
+_AT_ONCE_S = 0.9  # since the last refusal, with what the request waited to be read; `Retry-After` is 1 s at least
+_LONGEST_S = 0.25  # that a refusal is held back, and up to a tick more; beyond the budget, if need be
 _TICK_S = 0.01
 
 
@@ -36,7 +37,7 @@ class Pace:
         self._ended = False
 
     def served(self) -> None:
-        """A request was answered that was not refused."""
+        """Images were answered."""
         if self._credit < _MOST:
             self._credit += _FOR_EACH
 
@@ -44,13 +45,15 @@ class Pace:
         """Whether a refusal may go out now, which is then counted; else it is to be held back.
 
         Args:
-            refused_at: When its client was refused before (monotonic seconds).
+            refused_at: When something was refused on its connection before (monotonic seconds).
         """
         now = time.monotonic()
-        if self._ended or now - refused_at > _AT_ONCE_S or (not self._waiting and self._credit_at(now) >= 1.0):
-            self._credit = max(-_MOST, self._credit - 1.0)
-            return True
-        return False
+        credit = self._credit_at(now)
+        at_once = now - refused_at < _AT_ONCE_S
+        if at_once and not self._ended and (self._waiting or credit < 1.0):
+            return False
+        self._credit = max(-_MOST, credit - 1.0)
+        return True
 
     def hold(self, send: Callable[[], None]) -> None:
         """Have a refusal sent when its turn comes."""

@@ -9,6 +9,7 @@ that has something wrong with it beside may hear 503 first.
 
 import asyncio
 import contextlib
+import functools
 import re
 import time
 from typing import NamedTuple
@@ -23,8 +24,7 @@ from service.errors import OverloadedError, ServiceError
 from service.model import Model
 from service.problems import document
 from service.trace import request_id_for
-
-Refusal = tuple[int, bytes, bytes]  # status, head lines, body
+from service.transport import Refusal
 
 _LET_IN = 64  # so many in a row, and the overload is over
 _MOST_HEADS = 256
@@ -80,13 +80,13 @@ class Shedder:
             self._catalog = self._context.catalog()
 
     def refusal(self, data: bytes) -> Refusal | None:
-        """The answer for what came on a connection that waits for a request; None if it is to go the usual way.
+        """What makes the answer for what came where a request may begin; None if that is to go the usual way.
 
         Args:
             data: All that came.
 
         Returns:
-            Status, head lines with their line ends, and body.
+            To be called once, when the answer goes out: gives status, head lines with their line ends, and body.
         """
         if not self._watchful:
             return None
@@ -112,7 +112,7 @@ class Shedder:
         if error is None:
             self._let_in(model, coming + n)
             return None
-        return self._answer(error, model, n, request_id_for(head.request_id), started)
+        return functools.partial(self._answer, error, model, n, head.request_id, started)
 
     def _let_in(self, model: Model, coming: int) -> None:
         if not self._coming:  # the event loop reads all that came before anybody of them can enter the queue
@@ -133,9 +133,11 @@ class Shedder:
             return None
         return catalog.find(ref)
 
-    def _answer(self, error: OverloadedError, model: Model, n: int, request_id: str, started: float) -> Refusal:
+    def _answer(
+        self, error: OverloadedError, model: Model, n: int, given: bytes | None, started: float
+    ) -> tuple[int, bytes, bytes]:
         """As the middleware would, but without what a request on its way needs."""
-        about, status = model.identity, error.status
+        about, status, request_id = model.identity, error.status, request_id_for(given)
         body, lines = document(error, request_id)
         seconds = time.perf_counter() - started
         try:

@@ -29,6 +29,8 @@ from service.timers import LazyTimer
 
 _CYCLE = "genserve.cycle"
 
+Refusal = Callable[[], tuple[int, bytes, bytes]]
+
 
 class Cycle(RequestResponseCycle):
     """A request and its answer.
@@ -37,10 +39,10 @@ class Cycle(RequestResponseCycle):
         left: Called if the client leaves before it has its answer.
         deadline: Of the connection, for the request that is answered.
         task: Answers it.
-        connection: That it came on.
+        connection: That it came on; None when it has been answered.
     """
 
-    connection: "Protocol"
+    connection: "Protocol | None" = None
     left: Callable[[], None] | None = None
     deadline: LazyTimer
     task: asyncio.Task[None] | None = None
@@ -63,7 +65,7 @@ class Cycle(RequestResponseCycle):
     async def turn_to_refuse(self) -> None:
         """Wait until it may be refused; to be called before it is, because of others."""
         connection = self.connection
-        if connection.pace is not None:
+        if connection is not None and connection.pace is not None:
             await connection.pace.turn(connection.refused_at)
             connection.refused_at = time.monotonic()
 
@@ -93,13 +95,13 @@ class Protocol(HttpToolsProtocol):
     """For `uvicorn.Config(http=...)`.
 
     Attributes:
-        refuse: Given what came where a request may begin. It gives status, head lines and body of an answer, if that is
-            one whole request and is to be refused at once; else None.
+        refuse: Given what came where a request may begin. If that is one whole request which is to be refused, it gives
+            what makes its answer when the time for it has come: status, head lines and body. Else None.
         pace: Of refusals; None if none is to be held back.
-        refused_at: When this client was refused last because of others (monotonic seconds).
+        refused_at: When something was last refused here because of others (monotonic seconds).
     """
 
-    refuse: Callable[[bytes], tuple[int, bytes, bytes] | None] | None = None
+    refuse: Callable[[bytes], Refusal | None] | None = None
     pace: Pace | None = None
     refused_at = -math.inf
     _running: Cycle | None = None  # `cycle` is the last one that came, which waits if requests are pipelined
@@ -117,7 +119,7 @@ class Protocol(HttpToolsProtocol):
         if self.refuse is not None and self._is_between_requests():
             refusal = self.refuse(data)
             if refusal is not None:
-                self._refuse(functools.partial(self._answer_at_once, *refusal))
+                self._refuse(refusal)
                 return
         super().data_received(data)
         if not self._owes_head and self._is_idle():
@@ -155,16 +157,17 @@ class Protocol(HttpToolsProtocol):
             nothing = cycle.response_complete and not cycle.more_body and self.scope is cycle.scope
         return nothing and not (self.pipeline or self.flow.write_paused or self.transport.is_closing())
 
-    def _refuse(self, answer: Callable[[], None]) -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         self._owes_head = False
         if self.pace is None or self.pace.lets_out(self.refused_at):
-            answer()
+            self._answer_now(refusal)
         else:
             self._patience.unset(self._give_up)
             self.flow.pause_reading()  # what the client sends meanwhile is not between requests
-            self.pace.hold(answer)
+            self.pace.hold(functools.partial(self._answer_now, refusal))
 
-    def _answer_at_once(self, status: int, head: bytes, body: bytes) -> None:
+    def _answer_now(self, refusal: Refusal) -> None:
+        status, head, body = refusal()
         self.refused_at = time.monotonic()
         self.flow.resume_reading()
         if self.transport.is_closing():
@@ -192,7 +195,7 @@ class Protocol(HttpToolsProtocol):
         finally:
             if cycle.task is not None:
                 self.tasks.discard(cycle.task)
-            cycle.task = None  # this, and the next line, were circles that would wait for the garbage collector
+            cycle.task = cycle.connection = None  # these and the next line were circles for the garbage collector
             scope: dict[str, Any] = cycle.scope  # type: ignore[assignment]
             scope.pop(_CYCLE, None)
 

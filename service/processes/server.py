@@ -95,10 +95,10 @@ class Server(uvicorn.Server):
 
     def _stop(self) -> None:
         self._context.leaving = True
-        self._pace.end()
         self._context.tell()
         self.should_exit = True
         self._stopped.set()
+        self._pace.end()
 
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
         """Not uvicorn's way: it would raise them again when all is done."""

@@ -72,7 +72,7 @@ def test_who_asks_again_at_once_is_told_of_by_the_median() -> None:
     ]
     assert [*again_rows(rounds, 1024)] == [
         ("in time over the peak, 1,024 connections that ask again at once", "80.0% (50, 90, 80)"),
-        ("refusals/s meanwhile", "90"),
+        ("answers by status meanwhile", "2200 of 200, 2700 of 503"),
     ]
 
 

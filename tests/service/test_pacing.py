@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import socket
 import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,9 +14,11 @@ import pytest
 
 from benchmarks.arrivals import Answers, closed_loop
 from service import pacing
-from service.app import entrance
+from service.app import create_app, entrance
 from service.engine.batcher import Batcher
 from service.pacing import Pace
+from service.processes.server import Server
+from service.settings import Settings
 from tests.service.engine.fakes import run
 from tests.service.load import quiet_process
 from tests.service.support import Client, serving
@@ -23,6 +26,7 @@ from tests.service.wire import Wire, connect
 
 NEVER = -math.inf
 REFUSED = b'{"n": 3, "seed": 7}'  # the queue of `service` has no room for it
+MANY = 256
 HEAD = b"Host: test\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
 
 
@@ -265,18 +269,37 @@ def test_what_is_held_back_is_counted(full: Full) -> None:
     assert "genserve_refusals_held_total 1.0" in full.client.get("/metrics").text
 
 
-def storm(url: str, connections: int, seconds: float) -> Answers:
+def test_images_that_were_answered_pay_for_refusals_and_nothing_else_does(store: Path) -> None:
+    with serving(store) as client:
+        pace: Pace = client.app.state.pace
+        pace._credit = 0.0
+        assert client.get("/health/live").status_code == 200
+        assert client.post("/sample", json={"n": 0}).status_code == 422
+        assert client.post("/sample", json={"n": 1, "model": "nobody"}).status_code == 404
+        assert pace._credit == 0.0
+        assert client.post("/sample", json={"n": 3}).status_code == 200
+        assert pace._credit == pacing._FOR_EACH
+
+
+def test_server_that_is_to_end_holds_nothing_back(store: Path, clock: Clock) -> None:
+    settings = Settings(store=store)
+    app = create_app(settings)
+    Server(app, settings, socket.socket, bool)._stop()
+    assert all(app.state.pace.lets_out(clock.now) for _ in range(2000))
+
+
+def storm(url: str, connections: int, seconds: float, timeout_ms: int) -> Answers:
     body = json.dumps({"model": "fashion-vae", "n": 64, "seed": 7}).encode()
-    head = b"POST /sample HTTP/1.1\r\nAccept: application/octet-stream\r\nX-Timeout-Ms: 150\r\n"
+    head = b"POST /sample HTTP/1.1\r\nAccept: application/octet-stream\r\nX-Timeout-Ms: %d\r\n" % timeout_ms
     return closed_loop(int(url.rsplit(":", 1)[1]), head + HEAD % (len(body), body), connections, seconds)
 
 
 @pytest.mark.slow
 def test_model_goes_on_while_hundreds_ask_again_at_once() -> None:
     with quiet_process(Path("models"), GENSERVE_QUEUE_IMAGES="1024") as (_, url):
-        storm(url, 8, 1.0)  # what a batch takes is known
-        calm = storm(url, 8, 3.0)
-        wild = storm(url, 512, 3.0)
+        storm(url, 8, 1.0, 60_000)  # what a batch takes is known
+        calm = storm(url, 8, 3.0, 60_000)
+        wild = storm(url, MANY, 3.0, 150)
         with urllib.request.urlopen(f"{url}/metrics") as answer:
             metrics = answer.read().decode()
     assert {*calm.latencies} == {200}
@@ -284,5 +307,6 @@ def test_model_goes_on_while_hundreds_ask_again_at_once() -> None:
     held = float(metrics.split("\ngenserve_refusals_held_total ")[1].split()[0])
     served, refused = len(wild.of(200)), len(wild.of(503))
     assert held > 0
-    assert refused - held <= 512 + pacing._MOST + pacing._A_SECOND * 3.5 + pacing._FOR_EACH * (served + 512)
+    earned = pacing._A_SECOND * 3.5 + (pacing._FOR_EACH + 1) * (served + MANY)
+    assert refused - held <= MANY + pacing._MOST + earned
     assert served > 0.4 * len(calm.of(200))

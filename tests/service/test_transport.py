@@ -182,6 +182,26 @@ def test_request_that_was_answered_leaves_nothing_for_the_garbage_collector() ->
     run(main())
 
 
+def test_connection_that_is_over_leaves_nothing_for_the_garbage_collector() -> None:
+    async def main() -> None:
+        gc.collect()
+        gc.disable()
+        try:
+            protocol, wire, state = connect(whole)
+            protocol.data_received(POST % b"")
+            while state.tasks:
+                await asyncio.sleep(0)
+            protocol.connection_lost(None)
+            gone = weakref.ref(protocol)
+            del protocol, wire, state
+            await asyncio.sleep(0)
+            assert gone() is None
+        finally:
+            gc.enable()
+
+    run(main())
+
+
 def test_server_that_cannot_tell_says_so() -> None:
     assert cycle_of({"type": "http"}) is None
 
@@ -275,7 +295,8 @@ def test_nobody_is_refused_while_another_answer_is_under_way() -> None:
 def test_refused_at_once_the_client_has_its_answer_in_one_write_and_may_ask_again() -> None:
     async def main() -> None:
         protocol, wire, state = connect(whole)
-        protocol.refuse = lambda data: (503, b"content-length: 2\r\n", b"no") if data.startswith(b"POST /s") else None
+        refusal = 503, b"content-length: 2\r\n", b"no"
+        protocol.refuse = lambda data: (lambda: refusal) if data.startswith(b"POST /s") else None
         protocol.data_received(POST % b"")
         assert wire.writes == [b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\nno"]
         assert not state.tasks
