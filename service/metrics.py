@@ -97,7 +97,7 @@ class Metrics:
         self._note((trace.route, method, status, seconds, trace.code, trace.name, trace.version, trace.images, stages))
 
     def refused(self, route: str, method: str, status: int, seconds: float, code: str, name: str, version: int) -> None:
-        """A request came in, and was refused at once."""
+        """A request was refused before it was parsed."""
         self._note((route, method, status, seconds, code, name, version, 0, _NO_STAGES))
 
     def held_back(self) -> None:

@@ -258,11 +258,17 @@ def test_nobody_is_answered_who_has_left_meanwhile(full: Full) -> None:
     full.run(work)
 
 
-def test_what_is_held_back_is_counted(full: Full) -> None:
+def test_what_is_held_back_is_counted_as_such_and_as_refused_when_it_goes_out(full: Full) -> None:
+    def refused() -> str:
+        lines = full.client.app.state.context.metrics.render().decode().splitlines()
+        return next(line.split()[-1] for line in lines if 'route="/sample",status="503"' in line)
+
     async def work(full: Full) -> None:
         protocol, wire = full.connect()
         await ask_until_held(protocol, wire)
+        assert refused() == "1.0"
         full.pace.end()
+        assert refused() == "2.0"
         protocol.connection_lost(None)
 
     full.run(work)
