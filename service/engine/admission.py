@@ -98,19 +98,23 @@ class Admission:
     def _too_late(self, rows: int, left: float, limits: Limits, coming: int = 0) -> tuple[float, ServiceError | None]:
         """Seconds until it should be answered; and an error for what would be answered too late."""
         largest, cost = limits.max_batch_size, self._cost
-        images, jobs = self._queue.images + coming, self._queue.jobs + coming
-        turns = -(-rows // largest)
+        images = self._queue.images + coming
+        turns, before_last, last, before_last_s = 1, 0, rows, 0.0
+        if rows > largest:
+            turns = -(-rows // largest)
+            before_last = (turns - 1) * largest
+            last = rows - before_last
+            before_last_s = cost.runs(before_last, largest) / max(1, self._lanes.alive)
         # What would start at once is tried whatever was measured: one slow run must not refuse everybody for ever.
         tried = turns == 1 and not images
-        before_last, last = (turns - 1) * largest, rows - (turns - 1) * largest
-        alone = cost.runs(before_last, largest) / max(1, self._lanes.alive) + cost.seconds(last)
+        alone = before_last_s + cost.seconds(last)
         if left <= 0 or (alone > left and not tried):
             return alone, DeadlineError(
                 f"{self._name} would answer in about {alone * 1000:.0f} ms if it were idle; "
                 f"the deadline is in {left * 1000:.0f} ms: allow more time, or ask for fewer images"
             )
         # At each turn of this request the others have one too, of at most one batch; who leaves is followed by another.
-        ahead = turns * min(images, jobs * largest)
+        ahead = turns * min(images, (self._queue.jobs + coming) * largest)
         wait = self._lanes.wait_s(self._work, cost.runs(ahead + before_last, largest))
         expected = wait + cost.seconds(largest if ahead else last)  # with whoever comes meanwhile
         # Where nobody waits there is nothing to misjudge but the runs; and a margin that refused everybody would never

@@ -166,11 +166,16 @@ class Lanes:
         if not ahead_s and (len(self._idle) == len(self._lanes) or self.spare):
             return 0.0
         lanes, now = self.allowed, time.monotonic()
-        running = sum(max(0.0, lane.ends_at - now) for lane in self._lanes if lane.ends_at is not None)
+        running, busy = 0.0, 0
+        for lane in self._lanes:  # a sum for each would take twice as long, and each arrival asks
+            if lane.ends_at is not None:
+                busy += 1
+                if lane.ends_at > now:
+                    running += lane.ends_at - now
         if len(self._cost) > 1:
             own = ahead_s
             ahead_s += sum(min(other.backlog_s(), own) for other in self._cost if other is not work)
-        return running / max(lanes, self.busy) + ahead_s / lanes
+        return running / max(lanes, busy) + ahead_s / lanes
 
     def replace(self, thread: int) -> None:
         """Put a new thread in the place of one that hangs, by its identity; it ends when it comes back, if ever.

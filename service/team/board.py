@@ -70,7 +70,8 @@ class Board:
 
     def busy(self, besides: int) -> int:
         """Lanes of all workers but one that run a long batch."""
-        return sum([self._memory[(i + 1) * _PLACE_BYTES - 1] for i in range(self.places) if i != besides])
+        lanes = self._memory[_PLACE_BYTES - 1 :: _PLACE_BYTES]
+        return sum(lanes) - lanes[besides]
 
     def clear(self, place: int) -> None:
         """Take the note away: its worker has ended."""
