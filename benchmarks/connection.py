@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-_LENGTH = b"content-length:"
-_HEAD_END = b"\r\n\r\n"
-_STATUS = slice(9, 12)  # HTTP/1.1 200
+from benchmarks.reader import Reader
+
 BROKEN = 0  # in place of a status: the connection was closed before the answer was whole
 
 
@@ -18,9 +17,7 @@ class Connection(asyncio.Protocol):
         self.open = False
         self._answered = answered
         self._transport: asyncio.Transport
-        self._head = b""
-        self._status = BROKEN
-        self._missing = 0
+        self._reader = Reader()
         self._waiting = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -36,13 +33,9 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        if self._missing:
-            self._missing -= len(data)
-        elif not self._begin(data):
-            return
-        if self._missing <= 0:
-            self._missing = 0
-            self._end(self._status)
+        status = self._reader.feed(data)
+        if status is not None:
+            self._end(status)
 
     def send(self, request: bytes) -> None:
         """Send a request."""
@@ -53,19 +46,6 @@ class Connection(asyncio.Protocol):
         """Be gone at once, whatever is under way; `answered` is not called."""
         self._waiting = self.open = False
         self._transport.abort()
-
-    def _begin(self, data: bytes) -> bool:
-        """Whether the head is whole; then status and missing bytes are known."""
-        self._head += data
-        end = self._head.find(_HEAD_END)
-        if end < 0:
-            return False
-        head = self._head[:end].lower()
-        length = int(head.partition(_LENGTH)[2].partition(b"\r\n")[0] or 0)
-        self._status = int(head[_STATUS])
-        self._missing = length - (len(self._head) - end - len(_HEAD_END))
-        self._head = b""
-        return True
 
     def _end(self, status: int) -> None:
         self._waiting = False

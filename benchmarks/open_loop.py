@@ -39,7 +39,10 @@ class _Client:
     __slots__ = ("began", "reader", "socket", "waiting")
 
     def __init__(self) -> None:
-        self.socket = socket.socket()
+        try:
+            self.socket = socket.socket()
+        except OSError as error:
+            raise BenchmarkError(f"no socket for another connection: {error}; raise `ulimit -n`") from error
         self.socket.setblocking(False)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.reader = Reader()
@@ -130,16 +133,21 @@ class _OpenLoop:
             assert sent == len(self._request)  # it is far smaller than the buffer of a socket that waits for nothing
 
     def _read(self, client: _Client) -> None:
-        try:
-            data = client.socket.recv(_PIECE)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._lose(client)
-            return
-        status = client.reader.feed(data)
+        """All that is there: an answer may be followed by the end of its connection."""
+        status = None
+        while True:
+            try:
+                data = client.socket.recv(_PIECE)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            if not data or not client.waiting or status is not None:  # the end, or what nobody asked for
+                if status is not None:
+                    self._end(client, status)
+                self._lose(client)
+                return
+            status = client.reader.feed(data)
         if status is not None:
             self._end(client, status)
             self._idle.append(client)
@@ -149,7 +157,7 @@ class _OpenLoop:
         client.socket.close()
         if client.waiting:
             self._end(client, BROKEN)
-        else:
+        elif client in self._idle:
             self._idle.remove(client)
 
     def _end(self, client: _Client, status: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.arrivals import Answers, closed_loop, open_loop
+from benchmarks.arrivals import Answers, closed_loop
 from benchmarks.bare import cores, measure_loops
 from benchmarks.cells import Cell
 from benchmarks.compare_command import PAGE
@@ -17,6 +17,7 @@ from benchmarks.contenders import CONTENDERS, OURS
 from benchmarks.errors import BenchmarkError
 from benchmarks.machine import conditions, load_average
 from benchmarks.models import LARGE, Model, prepare
+from benchmarks.open_loop import open_loop
 from benchmarks.page import table, write
 from benchmarks.processes import adopt_orphans
 from benchmarks.running import Running, Workspace, running

@@ -1,20 +1,22 @@
 """The generators against servers whose behaviour is known."""
 
 import asyncio
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 
 import pytest
 import uvloop
 
-from benchmarks.arrivals import closed_loop, open_loop
+from benchmarks.arrivals import closed_loop
 from benchmarks.connection import BROKEN, Connection
 from benchmarks.leavers import LEFT, load
+from benchmarks.open_loop import _OpenLoop, open_loop
 from benchmarks.wrk import Request
 
 REQUEST = Request("/", {}, b"{}").raw()
@@ -41,7 +43,9 @@ def connected(found: list[int]) -> Connection:
 
 
 @contextmanager
-def serving(statuses: list[int], delay_s: float = 0.0) -> Iterator[int]:
+def serving(
+    statuses: list[int], delay_s: float = 0.0, body: bytes = b"abc", close: bool = False, more: bytes = b""
+) -> Iterator[int]:
     """A server that answers with these statuses in turn; its port."""
     numbers = count()
 
@@ -53,9 +57,13 @@ def serving(statuses: list[int], delay_s: float = 0.0) -> Iterator[int]:
             time.sleep(delay_s)
             status = statuses[next(numbers) % len(statuses)]
             self.send_response(status)
-            self.send_header("Content-Length", "3")
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(b"abc")
+            self.wfile.write(body)
+            self.close_connection = close
+            if more:
+                time.sleep(0.01)
+                self.wfile.write(more)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (its signature)
             pass
@@ -118,6 +126,56 @@ def test_open_loop_keeps_its_rate_when_answers_are_late() -> None:
     assert 60 < answers.count < 150
     assert len(answers.of(200)) == answers.count == len(answers.lags)
     assert min(answers.of(200)) > 0.1
+
+
+def test_open_loop_counts_what_is_never_answered_as_broken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.05)
+
+        def hang_up(until: float) -> None:
+            while time.monotonic() < until:
+                with suppress(TimeoutError):
+                    connection, _ = listener.accept()
+                    connection.recv(10)
+                    connection.close()
+
+        thread = threading.Thread(target=hang_up, args=(time.monotonic() + 2.0,))
+        thread.start()
+        answers = open_loop(listener.getsockname()[1], REQUEST, rate=50.0, seconds=0.5)
+        thread.join()
+    assert len(answers.of(BROKEN)) == answers.count == len(answers.lags) > 5
+
+
+def test_open_loop_does_not_use_a_connection_again_that_ended_with_its_answer() -> None:
+    with serving([200], close=True) as port:
+        answers = open_loop(port, REQUEST, rate=50.0, seconds=0.5)
+    assert len(answers.of(200)) + len(answers.of(BROKEN)) == answers.count == len(answers.lags)
+    assert len(answers.of(200)) > 5
+
+
+def test_open_loop_takes_nothing_for_an_answer_that_nobody_asked_for() -> None:
+    with serving([200], more=ANSWER) as port, _OpenLoop(port, REQUEST) as loop:
+        loop._begin(time.perf_counter())
+        until = time.monotonic() + 10.0
+        while loop._clients and time.monotonic() < until:
+            loop._tick()
+        assert (loop._clients, loop._idle, loop._waiting) == ({}, [], 0)
+        assert {status: len(found) for status, found in loop.answers.latencies.items()} == {200: 1}
+
+
+def test_open_loop_survives_that_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    answers = open_loop(port, REQUEST, rate=50.0, seconds=0.5)
+    assert len(answers.of(BROKEN)) == answers.count == len(answers.lags) > 5
+
+
+def test_open_loop_reads_answers_that_come_in_pieces_and_uses_connections_again() -> None:
+    with serving([200, 503], body=b"x" * 3_000_000) as port:
+        answers = open_loop(port, REQUEST, rate=20.0, seconds=0.5)
+    assert answers.of(200)
+    assert answers.of(503)
+    assert len(answers.of(200)) + len(answers.of(503)) == answers.count == len(answers.lags)
 
 
 def test_leavers_leave_and_the_others_are_answered() -> None:
