@@ -57,7 +57,8 @@ class Heads:
         scope: dict[str, Any] = cycle.scope  # type: ignore[assignment]
         headers = tuple(scope["headers"])
         # A body that has as many bytes as came behind the empty line begins there, and nothing came behind it.
-        whole = not cycle.more_body and len(cycle.body) == len(body)
+        # (A parser that took single line feeds for line ends might have seen the head's end before.)
+        whole = not cycle.more_body and len(cycle.body) == len(body) and head.count(b"\n") == head.count(b"\r\n")
         if not (whole and cycle.keep_alive and _may_come_again(headers)):
             return
         if len(self._known) >= _MOST:

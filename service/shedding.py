@@ -21,6 +21,7 @@ from service.catalog import Catalog
 from service.context import Context
 from service.endpoint import timeout_s
 from service.errors import OverloadedError, ServiceError
+from service.heads import FRAMING, PERSISTENT
 from service.model import Model
 from service.problems import document
 from service.trace import request_id_for
@@ -28,19 +29,14 @@ from service.transport import Refusal
 
 _LET_IN = 64  # so many in a row, and the overload is over
 _MOST_HEADS = 256
-_LONGEST = 4096  # bytes of a request; what is longer takes time to read
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # no parser takes it in a head, and some proxies see a line's end
 _ROUTE = "/sample"
 _REQUEST_LINE = b"POST /sample HTTP/1.1"
 _JSON = b"application/json"
-# They say how a message is framed, or what else the client expects of the connection: that is for the parser.
-_FRAMING = frozenset({b"connection", b"expect", b"te", b"trailer", b"transfer-encoding", b"upgrade"})
 _LINES = (
     b"content-type: application/problem+json\r\ncontent-length: %d\r\n%bx-request-id: %b\r\n"
     b"server-timing: queue;dur=0.000, batch;dur=0.000, compute;dur=0.000, encode;dur=0.000, total;dur=%.3f\r\n"
 )
-_PERSISTENT = b"keep-alive"  # which goes without saying
-
 
 log = structlog.get_logger("service.requests")
 
@@ -79,28 +75,28 @@ class Shedder:
         with contextlib.suppress(ServiceError):
             self._catalog = self._context.catalog()
 
-    def refusal(self, data: bytes) -> Refusal | None:
+    def refusal(self, head: bytes, body: bytes) -> Refusal | None:
         """What makes the answer for what came where a request may begin; None if that is to go the usual way.
 
         Args:
-            data: All that came.
+            head: With its empty line.
+            body: All that came behind it.
 
         Returns:
             To be called once, when the answer goes out: gives status, head lines with their line ends, and body.
         """
         if not self._watchful:
             return None
-        refusal = self._judge(data) if len(data) <= _LONGEST else None
+        refusal = self._judge(head, body)
         self._watchful = self._watchful - 1 if refusal is None else _LET_IN
         return refusal
 
-    def _judge(self, data: bytes) -> Refusal | None:
+    def _judge(self, given: bytes, body: bytes) -> Refusal | None:
         started = time.perf_counter()
-        end = data.find(b"\r\n\r\n") + 4
-        head = self._head(data[:end])
-        if head is None or len(data) - end != head.length:
+        head = self._head(given)
+        if head is None or len(body) != head.length:
             return None
-        asked = _asked(data[end:])
+        asked = _asked(body)
         if asked is None:
             return None
         ref, n = asked
@@ -160,10 +156,10 @@ def _read_head(head: bytes, default_ms: float) -> _Head | None:
         if not colon or not name.replace(b"-", b"").isalnum() or name in fields or _CONTROL.search(value):
             return None
         fields[name] = value.lstrip(b" \t")
-    if fields.get(b"connection", b"").lower() == _PERSISTENT:
+    if fields.get(b"connection", b"").lower() == PERSISTENT:
         del fields[b"connection"]
     length = fields.get(b"content-length", b"")
-    if not length.isdigit() or fields.get(b"content-type", _JSON) != _JSON or not _FRAMING.isdisjoint(fields):
+    if not length.isdigit() or fields.get(b"content-type", _JSON) != _JSON or not FRAMING.isdisjoint(fields):
         return None
     try:
         seconds = timeout_s(fields.get(b"x-timeout-ms"), default_ms)

@@ -10,7 +10,8 @@ That a client has left an ASGI application finds out by waiting for its next mes
 And uvicorn waits for ever for the first request of a connection, and for the end of a head that has begun. Here both
 are given as long as a kept connection is to be idle; a body has the request's deadline.
 
-A request that comes in one piece may be refused before it is parsed: `Protocol.refuse`. Refusals of whoever asks again
+A request that comes in one piece may be refused before it is parsed: `Protocol.refuse`. And one whose head came before
+is not parsed: `service.heads`. Refusals of whoever asks again
 and again may wait: `service.pacing`.
 """
 
@@ -24,10 +25,13 @@ from typing import Any
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from service.heads import Head, Heads
 from service.pacing import Pace
 from service.timers import LazyTimer
 
 _CYCLE = "genserve.cycle"
+_END_OF_HEAD = b"\r\n\r\n"
+_LONGEST = 4096  # bytes of a request that is looked at before it is parsed
 
 Refusal = Callable[[], tuple[int, bytes, bytes]]
 
@@ -95,13 +99,16 @@ class Protocol(HttpToolsProtocol):
     """For `uvicorn.Config(http=...)`.
 
     Attributes:
-        refuse: Given what came where a request may begin. If that is one whole request which is to be refused, it gives
-            what makes its answer when the time for it has come: status, head lines and body. Else None.
+        refuse: Given a head with its empty line, and what came behind it. If that is one whole request which is to be
+            refused, it gives what makes its answer (status, head lines and body) when the time for it has come. Else
+            None.
+        heads: That the parser has read before; None if it is to read them all.
         pace: Of refusals; None if none is to be held back.
         refused_at: When something was last refused here because of others (monotonic seconds).
     """
 
-    refuse: Callable[[bytes], Refusal | None] | None = None
+    refuse: Callable[[bytes, bytes], Refusal | None] | None = None
+    heads: Heads | None = None
     pace: Pace | None = None
     refused_at = -math.inf
     _running: Cycle | None = None  # `cycle` is the last one that came, which waits if requests are pipelined
@@ -116,11 +123,25 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
-        if self.refuse is not None and self._is_between_requests():
-            refusal = self.refuse(data)
-            if refusal is not None:
-                self._refuse(refusal)
-                return
+        end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD) if len(data) <= _LONGEST else 0
+        if end < len(_END_OF_HEAD) or not self._is_between_requests():
+            self._parse(data)
+            return
+        head, body = data[:end], data[end:]
+        refusal = None if self.refuse is None else self.refuse(head, body)
+        if refusal is not None:
+            self._refuse(refusal)
+            return
+        known = None if self.heads is None else self.heads.find(head, body)
+        if known is not None:
+            self._begin(known, body)
+            return
+        before = self.cycle
+        self._parse(data)
+        if self.heads is not None and self.cycle is not None and self.cycle is not before:
+            self.heads.remember(head, body, self.cycle)
+
+    def _parse(self, data: bytes) -> None:
         super().data_received(data)
         if not self._owes_head and self._is_idle():
             self._owes_head = True
@@ -175,6 +196,28 @@ class Protocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         self.transport.write(_whole(status, self.server_state.default_headers, head + b"\r\n", body))
         self._await_head()
+
+    def _begin(self, head: Head, body: bytes) -> None:
+        """As the parser would, of a whole request."""
+        connection = {"server": self.server, "client": self.client, "scheme": self.scheme}
+        scope: Any = head.scope | connection | {"headers": [*head.headers], "state": self.app_state.copy()}
+        cycle = Cycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=True,
+            on_response=self.on_response_complete,
+        )
+        cycle.body, cycle.more_body = body, False  # type: ignore[assignment]
+        cycle.message_event.set()
+        self.scope, self.cycle = scope, cycle
+        self._start_asgi_task(cycle, self.app)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._owes_head = False

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from service.app import entrance
 from service.catalog import Catalog
 from service.context import Context
+from service.heads import Heads
 from service.pacing import Pace
 from service.processes.closing import Closing
 from service.processes.listening import refuse_new, somebody_waits
@@ -61,6 +62,7 @@ class Server(uvicorn.Server):
         self._context: Context = app.state.context
         self._shedder: Shedder | None = app.state.shedder
         self._pace: Pace = app.state.pace
+        self._heads = Heads()
         self._settings = settings
         self._listen = listen
         self._announce = announce
@@ -159,17 +161,9 @@ class Server(uvicorn.Server):
     async def _begin_to_listen(self) -> None:
         await self._context.begin_to_listen()
         self._listener = self._listen()
-        state = self.lifespan.state
-
-        def protocol() -> asyncio.Protocol:
-            made = Protocol(config=self.config, server_state=self.server_state, app_state=state)
-            made.refuse = None if self._shedder is None else self._shedder.refusal
-            made.pace = self._pace
-            return made
-
         backlog = self.config.backlog
         self.servers.append(
-            await asyncio.get_running_loop().create_server(protocol, sock=self._listener, backlog=backlog)
+            await asyncio.get_running_loop().create_server(self._protocol, sock=self._listener, backlog=backlog)
         )
 
     def _end_connections_with_their_answers(self) -> None:
@@ -194,6 +188,13 @@ class Server(uvicorn.Server):
         end = time.monotonic() + _SILENCE_S
         while time.monotonic() < end and any(map(_is_idle, self._connections())):
             await asyncio.sleep(_LOOK_S)
+
+    def _protocol(self) -> Protocol:
+        made = Protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        made.refuse = None if self._shedder is None else self._shedder.refusal
+        made.pace = self._pace
+        made.heads = self._heads
+        return made
 
     def _connections(self) -> list[Protocol]:
         return cast(list[Protocol], list(self.server_state.connections))

@@ -107,8 +107,9 @@ def test_the_same_head_is_parsed_once_whatever_the_body_and_the_connection() -> 
         request() * 2,
         b"\r\n\r\n",
         b"what\r\n\r\n",
+        request(b"X: 1\n"),
     ],
-    ids=["close", "upgrade", "expect", "id", "1.0", "chunks", "more", "less", "two", "empty", "nonsense"],
+    ids=["close", "upgrade", "expect", "id", "1.0", "chunks", "more", "less", "two", "empty", "nonsense", "lf"],
 )
 def test_what_is_unusual_is_parsed_each_time(data: bytes) -> None:
     known = Heads()

@@ -7,6 +7,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
+from service.heads import Heads
 from service.transport import Protocol
 
 
@@ -45,5 +46,6 @@ def connect(app: ASGIApp, keep_alive_s: float = 0.05) -> tuple[Protocol, Wire, S
     config.load()
     state = ServerState()
     protocol, wire = Protocol(config=config, server_state=state, app_state={}), Wire()
+    protocol.heads = Heads()
     protocol.connection_made(wire)
     return protocol, wire, state
