@@ -140,6 +140,8 @@ class Server(uvicorn.Server):
         await self.on_tick(0)
         self._context.tell()
         self._context.metrics.tick()
+        if self._shedder is not None:
+            self._shedder.tick()
         if (self._settings.workers or 1) > 1:
             self._context.metrics.count()
 

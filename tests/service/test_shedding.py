@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import re
+import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from service import shedding
 from service.app import entrance
 from service.engine.batcher import Batcher
+from service.priority import give_way, wait_for_turn
 from service.shedding import Shedder
 from tests.service.support import Client, serving
 from tests.service.wire import connect
@@ -215,6 +218,69 @@ def test_after_an_overload_nobody_is_looked_at(scene: Scene, monkeypatch: pytest
 
     scene.run(main)
     assert len(looked) == 3
+
+
+def test_while_it_refuses_the_event_loop_waits_for_its_turn(scene: Scene) -> None:
+    def waits() -> bool:
+        return os.sched_getscheduler(0) == os.SCHED_BATCH
+
+    async def main(scene: Scene) -> None:
+        assert not waits()
+        for _ in range(2):  # overloads
+            assert (await scene.ask(post()))[1].startswith(b"HTTP/1.1 503")
+            assert waits()
+            for left in range(shedding._LET_IN, 0, -1):
+                assert waits(), left
+                assert scene.shedder.refusal(*split(post(b'{"n": 1, "latents": []}'))) is None
+            assert not waits()
+
+    scene.run(main)
+
+
+def test_an_overload_that_nothing_follows_ends_with_a_tick_without_a_refusal(scene: Scene) -> None:
+    async def main(scene: Scene) -> None:
+        for _ in range(2):  # on the usual way, and at once
+            assert (await scene.ask(post()))[1].startswith(b"HTTP/1.1 503")
+            scene.shedder.tick()  # it was just before
+            assert os.sched_getscheduler(0) == os.SCHED_BATCH
+        scene.shedder.tick()
+        assert os.sched_getscheduler(0) == os.SCHED_OTHER
+        assert scene.shedder.refusal(*split(post())) is None
+        scene.shedder.tick()
+        assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+    scene.run(main)
+
+
+def test_a_thread_that_gives_way_does_not_wait_for_its_turn_because_its_maker_did() -> None:
+    found: list[tuple[int, int]] = []
+
+    def started() -> None:
+        before = os.sched_getscheduler(0)
+        give_way()
+        found.append((before, os.sched_getscheduler(0)))
+
+    def maker() -> None:
+        wait_for_turn(True)
+        thread = threading.Thread(target=started)
+        thread.start()
+        thread.join()
+        wait_for_turn(False)
+        found.append((os.sched_getscheduler(0), -1))
+
+    thread = threading.Thread(target=maker)
+    thread.start()
+    thread.join()
+    assert found == [(os.SCHED_BATCH, os.SCHED_OTHER), (os.SCHED_OTHER, -1)]
+
+
+def test_a_policy_that_the_operator_chose_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    changed: list[Any] = []
+    monkeypatch.setattr(os, "sched_getscheduler", lambda _: os.SCHED_FIFO)
+    monkeypatch.setattr(os, "sched_setscheduler", lambda *given: changed.append(given))
+    wait_for_turn(True)
+    wait_for_turn(False)
+    assert changed == []
 
 
 def test_who_asks_a_service_that_is_about_to_end_hears_it_the_usual_way(scene: Scene) -> None:
