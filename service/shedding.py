@@ -6,8 +6,8 @@ is looked at just closely enough to know that it is a whole one, for how many im
 engine judges it as ever. Whatever is unusual, and whoever is let in, goes the usual way from the start; so a request
 that has something wrong with it beside may hear 503 first.
 
-Meanwhile the event loop waits for its turn where a lane runs on its core: woken a thousand times a second it would
-throw the lane out of the core's caches as often, which costs the model more than the time itself.
+Meanwhile the event loop waits for its turn where a lane runs on its core, instead of taking the core whenever something
+comes (docs/decisions/0013-heads-that-came-before.md).
 """
 
 import asyncio

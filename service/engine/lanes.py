@@ -167,7 +167,7 @@ class Lanes:
             return 0.0
         lanes, now = self.allowed, time.monotonic()
         running, busy = 0.0, 0
-        for lane in self._lanes:  # a sum for each would take twice as long, and each arrival asks
+        for lane in self._lanes:  # each arrival asks: once through for both
             if lane.ends_at is not None:
                 busy += 1
                 if lane.ends_at > now:

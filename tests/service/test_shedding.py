@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import re
+import socket
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -12,13 +14,16 @@ from typing import Any
 import pytest
 
 from service import shedding
-from service.app import entrance
+from service.app import create_app, entrance
 from service.engine.batcher import Batcher
 from service.priority import give_way, wait_for_turn
+from service.processes.server import Server
+from service.settings import Settings
 from service.shedding import Shedder
 from tests.service.support import Client, serving
 from tests.service.wire import connect
 
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="threads are not scheduled in this way here")
 HEAD = b"Host: test\r\nContent-Type: application/json\r\nX-Timeout-Ms: 60000\r\n"
 BODY = b'{"n": 3, "seed": 7}'
 WAITING = {"n": 3, "seed": 1}  # one of these waits, and two find no room
@@ -220,6 +225,7 @@ def test_after_an_overload_nobody_is_looked_at(scene: Scene, monkeypatch: pytest
     assert len(looked) == 3
 
 
+@ON_LINUX
 def test_while_it_refuses_the_event_loop_waits_for_its_turn(scene: Scene) -> None:
     def waits() -> bool:
         return os.sched_getscheduler(0) == os.SCHED_BATCH
@@ -237,6 +243,7 @@ def test_while_it_refuses_the_event_loop_waits_for_its_turn(scene: Scene) -> Non
     scene.run(main)
 
 
+@ON_LINUX
 def test_an_overload_that_nothing_follows_ends_with_a_tick_without_a_refusal(scene: Scene) -> None:
     async def main(scene: Scene) -> None:
         for _ in range(2):  # on the usual way, and at once
@@ -252,6 +259,21 @@ def test_an_overload_that_nothing_follows_ends_with_a_tick_without_a_refusal(sce
     scene.run(main)
 
 
+def test_a_server_ticks(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, ticks = Settings(store=store), []
+    app = create_app(settings)
+    monkeypatch.setattr(app.state.shedder, "tick", lambda: ticks.append(1))
+
+    async def main() -> None:
+        server = Server(app, settings, socket.socket, bool)
+        server.config.load()
+        await server._tick()
+
+    asyncio.run(main())
+    assert ticks == [1]
+
+
+@ON_LINUX
 def test_a_thread_that_gives_way_does_not_wait_for_its_turn_because_its_maker_did() -> None:
     found: list[tuple[int, int]] = []
 
@@ -274,6 +296,7 @@ def test_a_thread_that_gives_way_does_not_wait_for_its_turn_because_its_maker_di
     assert found == [(os.SCHED_BATCH, os.SCHED_OTHER), (os.SCHED_OTHER, -1)]
 
 
+@ON_LINUX
 def test_a_policy_that_the_operator_chose_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     changed: list[Any] = []
     monkeypatch.setattr(os, "sched_getscheduler", lambda _: os.SCHED_FIFO)
