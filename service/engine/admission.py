@@ -9,7 +9,7 @@ from service.engine.lanes import Lanes, Work
 from service.errors import DeadlineError, OverloadedError, ServiceError
 
 _RETRY_S = 1.0  # as long as nothing has been measured
-_GAIN = 1 / 32  # about the last thirty requests count
+_GAIN = 1 / 128  # about the last 130 requests count: under overload those of several batches, which are late together
 
 
 @dataclass(frozen=True)
