@@ -1,5 +1,6 @@
 """How many lanes, and how large a batch: from the device and the manifest's latency table, unless it is set."""
 
+import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,7 +71,8 @@ def at_once_s(settings: Settings, device: Device) -> float:
 def largest_batch(settings: Settings, model: str, device: Device, latency: Sequence[Latency], weights: int = 0) -> int:
     """Images of one run: the smallest batch within 5 % of the best time per image, what lies between runs included.
 
-    More would not be faster, but would keep others waiting longer.
+    More would not be faster, but would keep others waiting longer. Of an entry and its two neighbours the middle one
+    counts: a size that is faster than both the next smaller and the next larger one was measured in a better moment.
 
     Args:
         settings: Win, where they say a size.
@@ -89,6 +91,14 @@ def largest_batch(settings: Settings, model: str, device: Device, latency: Seque
     if not latency:
         return _UNMEASURED_BATCH
     between = BETWEEN_RUNS_MS + weights / _WEIGHTS_BYTES_PER_MS
-    per_image = {entry.batch: (entry.milliseconds + between) / entry.batch for entry in latency}
+    entries = sorted(latency, key=lambda entry: entry.batch)
+    smooth = _smooth([entry.milliseconds / entry.batch for entry in entries])
+    per_image = {entry.batch: run + between / entry.batch for entry, run in zip(entries, smooth, strict=True)}
     best = min(per_image.values())
     return min(batch for batch, milliseconds in per_image.items() if milliseconds <= _NEARLY_BEST * best)
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    """Running medians of three; both ends as they are."""
+    inner = [statistics.median(values[i - 1 : i + 2]) for i in range(1, len(values) - 1)]
+    return [*values[:1], *inner, *values[len(inner) + 1 :]]

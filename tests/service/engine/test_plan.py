@@ -37,6 +37,12 @@ def test_weights_that_each_run_reads_again_ask_for_larger_batches() -> None:
     assert sizes == [1, 4, 16]
 
 
+def test_size_that_happened_to_be_measured_in_a_better_moment_is_not_preferred() -> None:
+    latency = table(b1=3.55, b2=6.59, b4=12.41, b8=25.04, b16=48.77, b32=90.92, b64=193.62)  # 32: 7 % below both
+    assert largest_batch(Settings(), "any", CPU, latency, 14_000_000) == 16
+    assert largest_batch(Settings(), "any", CPU, [*reversed(latency)], 14_000_000) == 16
+
+
 def test_latency_table_of_a_cpu_says_nothing_of_a_gpu() -> None:
     assert largest_batch(Settings(), "any", GPU, table(b1=1.0, b2=2.0)) > 2
 
