@@ -91,7 +91,8 @@ class Call:
     ) -> Awaitable[dict[str, Array]]:
         """`Model.run` with the request's deadline; what it took goes into the trace."""
         trace = self.trace
-        return model.run(graph, inputs, outputs, self.engine_deadline, trace.timings, alone=trace.alone)
+        let_in = trace.waited_s > 0.0  # only such a request waits before it begins
+        return model.run(graph, inputs, outputs, self.engine_deadline, trace.timings, alone=trace.alone, let_in=let_in)
 
     async def encode(self, size: int, write: Callable[[], bytes], kind: str = "") -> bytes:
         """Compress the answer, off the event loop unless it is small.
@@ -147,7 +148,7 @@ async def answer(
     catalog = context.catalog()  # refuses before the body is read
     trace = trace_of(scope)
     headers = trace.headers
-    deadline = deadline_of(headers.get(b"x-timeout-ms"), context.settings.default_timeout_ms)
+    deadline = deadline_of(headers.get(b"x-timeout-ms"), context.settings.default_timeout_ms, trace.waited_s)
     media_type = negotiate(headers.get(b"accept", b"").decode("latin-1"), offered)
     options, query = _split_query(request.query_params) if scope["query_string"] else (_NO_OPTIONS, _NO_QUERY)
     content_type = headers.get(b"content-type", b"application/json").decode("latin-1")
@@ -179,18 +180,19 @@ def _work(values: int, media_type: str) -> int:
     return values // 128 if media_type in (RAW, NPY) else values
 
 
-def deadline_of(given: bytes | None, default_ms: float) -> float | None:
+def deadline_of(given: bytes | None, default_ms: float, waited_s: float = 0.0) -> float | None:
     """When a request must be answered, by the clock of the event loop.
 
     Args:
         given: The header `X-Timeout-Ms`.
         default_ms: Instead of it; 0 is never.
+        waited_s: Seconds since it came.
 
     Raises:
         InvalidRequestError: If the header says no time.
     """
     seconds = timeout_s(given, default_ms)
-    return None if seconds is None else asyncio.get_running_loop().time() + seconds
+    return None if seconds is None else asyncio.get_running_loop().time() + seconds - waited_s
 
 
 def timeout_s(given: bytes | None, default_ms: float) -> float | None:

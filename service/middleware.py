@@ -77,7 +77,8 @@ class RequestMiddleware:
         method = scope["method"]
         if method == "HEAD":  # what GET answers, without its body (RFC 9110, section 9.3.2)
             scope = {**scope, "method": "GET", WITHOUT_BODY: True}
-        trace = begin_trace(scope)
+        cycle = cycle_of(scope)
+        trace = begin_trace(scope, 0.0 if cycle is None else cycle.waited_s)
         answer = _Send(send, trace, method == "HEAD")
         self._metrics.request_began()
         client = scope.get("client")

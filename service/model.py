@@ -97,6 +97,11 @@ class Model:
         batcher = self.batchers.get(graph)
         return None if batcher is None else batcher.overload(rows, left, coming)
 
+    def backlog_s(self, graph: GraphName) -> float:
+        """What `Batcher.left_to_do_s` says; 0 if the model has no such graph."""
+        batcher = self.batchers.get(graph)
+        return 0.0 if batcher is None else batcher.left_to_do_s()
+
     def refused(self, graph: GraphName, error: Refused) -> Refused:
         """Count an error that `run` does not know of as one of the graph's; to be raised by whoever asks."""
         return self._batcher(graph).refused(error)
@@ -110,6 +115,7 @@ class Model:
         timings: Timings | None = None,
         *,
         alone: bool = False,
+        let_in: bool = False,
     ) -> Awaitable[dict[str, Array]]:
         """Run a graph, in batches with whoever else asks for it.
 
@@ -122,7 +128,7 @@ class Model:
             outputs: Names of the outputs that are wanted.
             deadline: Loop time after which nobody wants the answer.
             timings: What the run takes is added to them.
-            alone: As for `Batcher.run`.
+            alone, let_in: As for `Batcher.run`.
 
         Returns:
             Those outputs, first axis n.
@@ -132,7 +138,8 @@ class Model:
             InvalidRequestError: If inputs or outputs do not fit the manifest.
             ServiceError: What `Batcher.run` raises.
         """
-        return self._batcher(graph).run(self._checked(graph, inputs, outputs), outputs, deadline, timings, alone=alone)
+        checked = self._checked(graph, inputs, outputs)
+        return self._batcher(graph).run(checked, outputs, deadline, timings, alone=alone, let_in=let_in)
 
     def _batcher(self, graph: GraphName) -> Batcher:
         batcher = self.batchers.get(graph)

@@ -6,8 +6,9 @@ is looked at just closely enough to know that it is a whole one, for how many im
 engine judges it as ever. Whatever is unusual, and whoever is let in, goes the usual way from the start; so a request
 that has something wrong with it beside may hear 503 first.
 
-Meanwhile the event loop waits for its turn where a lane runs on its core, instead of taking the core whenever something
-comes (docs/decisions/0013-heads-that-came-before.md).
+Whoever is let in may begin a little later, together with others (`service.bursts`), as long as the lanes have enough to
+do with those who came before. Meanwhile the event loop waits for its turn where a lane runs on its core, instead of
+taking the core whenever something comes (docs/decisions/0013-heads-that-came-before.md).
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from typing import NamedTuple
 import orjson
 import structlog
 
+from service.bursts import Burst
 from service.catalog import Catalog
 from service.context import Context
 from service.endpoint import timeout_s
@@ -29,10 +31,12 @@ from service.model import Model
 from service.priority import wait_for_turn
 from service.problems import document
 from service.trace import request_id_for
-from service.transport import Refusal
+from service.transport import Verdict
 
 _LET_IN = 64  # so many in a row, and the overload is over
 _MOST_HEADS = 256
+_PUT_OFF_S = 0.03  # who is let in, at most
+_OF_THE_BACKLOG = 0.25  # and no more of what the lanes have to do before
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # no parser takes it in a head, and some proxies see a line's end
 _ROUTE = "/sample"
 _REQUEST_LINE = b"POST /sample HTTP/1.1"
@@ -64,14 +68,18 @@ class Shedder:
 
     Args:
         context: Of the application.
+
+    Attributes:
+        burst: In which those begin that were let in.
     """
 
     def __init__(self, context: Context) -> None:
+        self.burst = Burst()
         self._context = context
         self._catalog: Catalog | None = None
         self._watchful = 0  # requests to be let in until nobody is looked at here any more
         self._refused = False  # somebody was, since the last tick
-        self._coming: dict[Model, int] = {}  # images of requests that were let in in this turn of the event loop
+        self._coming: dict[Model, int] = {}  # images of requests that were let in, and are in no queue yet
         self._heads: dict[bytes, _Head | None] = {}  # clients send the same head again and again
 
     def overloaded(self) -> None:
@@ -82,26 +90,27 @@ class Shedder:
         with contextlib.suppress(ServiceError):
             self._catalog = self._context.catalog()
 
-    def refusal(self, head: bytes, body: bytes) -> Refusal | None:
-        """What makes the answer for what came where a request may begin; None if that is to go the usual way.
+    def judge(self, head: bytes, body: bytes) -> Verdict:
+        """What is to become of what came where a request may begin.
 
         Args:
             head: With its empty line.
             body: All that came behind it.
 
         Returns:
-            To be called once, when the answer goes out: gives status, head lines with their line ends, and body.
+            For a refusal, what is to be called once, when the answer goes out: it gives status, head lines with their
+            line ends, and body. For what is to go the usual way, seconds that it may wait before.
         """
         if not self._watchful:
-            return None
-        refusal = self._judge(head, body)
-        if refusal is not None:
+            return 0.0
+        verdict = self._judge(head, body)
+        if not isinstance(verdict, float):
             self._watchful, self._refused = _LET_IN, True
         else:
             self._watchful -= 1
             if not self._watchful:
                 wait_for_turn(False)
-        return refusal
+        return verdict
 
     def tick(self) -> None:
         """To be called on the event loop every second or so: if nobody was refused since, the overload is over."""
@@ -110,29 +119,34 @@ class Shedder:
             wait_for_turn(False)
         self._refused = False
 
-    def _judge(self, given: bytes, body: bytes) -> Refusal | None:
+    def _judge(self, given: bytes, body: bytes) -> Verdict:
         started = time.perf_counter()
         head = self._head(given)
         if head is None or len(body) != head.length:
-            return None
+            return 0.0
         asked = _asked(body)
         if asked is None:
-            return None
+            return 0.0
         ref, n = asked
         model = self._model(ref, n)
         if model is None:
-            return None
+            return 0.0
         coming = self._coming.get(model, 0)
         error = model.overload("decode", n, head.seconds, coming)
         if error is None:
-            self._let_in(model, coming + n)
-            return None
+            return self._let_in(model, coming + n)
         return functools.partial(self._answer, error, model, n, head.request_id, started)
 
-    def _let_in(self, model: Model, coming: int) -> None:
-        if not self._coming:  # the event loop reads all that came before anybody of them can enter the queue
-            asyncio.get_running_loop().call_soon(self._coming.clear)
+    def _let_in(self, model: Model, coming: int) -> float:
+        wait = min(_PUT_OFF_S, _OF_THE_BACKLOG * model.backlog_s("decode"))
+        if not self._coming:
+            self.burst.add(self._begins, wait)
         self._coming[model] = coming
+        return wait
+
+    def _begins(self) -> None:
+        # The event loop reads all that came before anybody of them can enter the queue.
+        asyncio.get_running_loop().call_soon(self._coming.clear)
 
     def _head(self, head: bytes) -> _Head | None:
         if head not in self._heads:

@@ -28,6 +28,7 @@ class Trace:
         request_id: The client's, or a new one.
         headers: Of the request, the last of each name.
         started: When it came, by `time.perf_counter`.
+        waited_s: How long it had waited then, because it had been let in while others were before it.
         alone: When it came, nobody else had asked since the same connection did.
         route: Template of the path, so that there are few.
         model: name@version, where it is about one; `name` and `version` are its parts.
@@ -54,12 +55,16 @@ class Trace:
         "started",
         "timings",
         "version",
+        "waited_s",
     )
 
-    def __init__(self, request_id: str, headers: Mapping[bytes, bytes] = MappingProxyType({})) -> None:
+    def __init__(
+        self, request_id: str, headers: Mapping[bytes, bytes] = MappingProxyType({}), waited_s: float = 0.0
+    ) -> None:
         self.request_id = request_id
         self.headers = headers
-        self.started = time.perf_counter()
+        self.started = time.perf_counter() - waited_s
+        self.waited_s = waited_s
         self.alone = False
         self.route = "unmatched"
         self.model: str | None = None
@@ -68,7 +73,7 @@ class Trace:
         self.n: int | None = None
         self.images = 0
         self.code: str | None = None
-        self.timings = Timings()
+        self.timings = Timings(queue_s=waited_s)
         self.encode_s = self.send_s = 0.0
 
     def about(self, name: str, version: int, n: int | None = None) -> None:
@@ -95,11 +100,16 @@ class Trace:
         )
 
 
-def begin_trace(scope: Scope) -> Trace:
-    """A trace with the client's `X-Request-Id` if that is sane, else with a new id."""
+def begin_trace(scope: Scope, waited_s: float = 0.0) -> Trace:
+    """A trace with the client's `X-Request-Id` if that is sane, else with a new id.
+
+    Args:
+        scope: Of the request.
+        waited_s: Seconds since it came.
+    """
     headers: dict[bytes, bytes] = dict(scope["headers"])
     request_id = request_id_for(headers.get(b"x-request-id"))
-    trace = scope[_KEY] = Trace(request_id, headers)
+    trace = scope[_KEY] = Trace(request_id, headers, waited_s)
     _request_id.set(request_id)  # each request is a task of its own, and so has a context of its own
     return trace
 

@@ -10,9 +10,9 @@ That a client has left an ASGI application finds out by waiting for its next mes
 And uvicorn waits for ever for the first request of a connection, and for the end of a head that has begun. Here both
 are given as long as a kept connection is to be idle; a body has the request's deadline.
 
-A request that comes in one piece may be refused before it is parsed: `Protocol.refuse`. And one whose head came before
-is not parsed: `service.heads`. Refusals of whoever asks again
-and again may wait: `service.pacing`.
+A request that comes in one piece may be refused before it is parsed: `Protocol.judge`. And one whose head came before
+is not parsed: `service.heads`. Refusals of whoever asks again and again may wait: `service.pacing`. And so may those
+who are let in while others wait before them: `service.bursts`.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from typing import Any
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from service.bursts import Burst
 from service.heads import Head, Heads
 from service.pacing import Pace
 from service.timers import LazyTimer
@@ -34,6 +35,7 @@ _END_OF_HEAD = b"\r\n\r\n"
 _LONGEST = 4096  # bytes of a request that is looked at before it is parsed
 
 Refusal = Callable[[], tuple[int, bytes, bytes]]
+Verdict = Refusal | float
 
 
 class Cycle(RequestResponseCycle):
@@ -44,12 +46,14 @@ class Cycle(RequestResponseCycle):
         deadline: Of the connection, for the request that is answered.
         task: Answers it.
         connection: That it came on; None when it has been answered.
+        waited_s: Seconds between its arrival and the beginning of its task, if that was put off.
     """
 
     connection: "Protocol | None" = None
     left: Callable[[], None] | None = None
     deadline: LazyTimer
     task: asyncio.Task[None] | None = None
+    waited_s = 0.0
 
     def whole_body(self, limit: int) -> bytes | None:
         """The request's body, if all of it is there and has at most `limit` bytes; else it is to be received."""
@@ -99,15 +103,17 @@ class Protocol(HttpToolsProtocol):
     """For `uvicorn.Config(http=...)`.
 
     Attributes:
-        refuse: Given a head with its empty line, and what came behind it. If that is one whole request which is to be
+        judge: Given a head with its empty line, and what came behind it. If that is one whole request which is to be
             refused, it gives what makes its answer (status, head lines and body) when the time for it has come. Else
-            None.
+            seconds that the request may wait before it begins.
+        burst: In which requests begin that may wait; None if none is to.
         heads: That the parser has read before; None if it is to read them all.
         pace: Of refusals; None if none is to be held back.
         refused_at: When something was last refused here because of others (monotonic seconds).
     """
 
-    refuse: Callable[[bytes, bytes], Refusal | None] | None = None
+    judge: Callable[[bytes, bytes], Verdict] | None = None
+    burst: Burst | None = None
     heads: Heads | None = None
     pace: Pace | None = None
     refused_at = -math.inf
@@ -128,13 +134,13 @@ class Protocol(HttpToolsProtocol):
             self._parse(data)
             return
         head, body = data[:end], data[end:]
-        refusal = None if self.refuse is None else self.refuse(head, body)
-        if refusal is not None:
-            self._refuse(refusal)
+        verdict = 0.0 if self.judge is None else self.judge(head, body)
+        if not isinstance(verdict, float):
+            self._refuse(verdict)
             return
         known = None if self.heads is None else self.heads.find(head, body)
         if known is not None:
-            self._begin(known, body)
+            self._begin(known, body, verdict)
             return
         before = self.cycle
         self._parse(data)
@@ -197,8 +203,8 @@ class Protocol(HttpToolsProtocol):
         self.transport.write(_whole(status, self.server_state.default_headers, head + b"\r\n", body))
         self._await_head()
 
-    def _begin(self, head: Head, body: bytes) -> None:
-        """As the parser would, of a whole request."""
+    def _begin(self, head: Head, body: bytes, may_wait_s: float) -> None:
+        """As the parser would, of a whole request; at once, or a little later."""
         connection = {"server": self.server, "client": self.client, "scheme": self.scheme}
         scope: Any = head.scope | connection | {"headers": [*head.headers], "state": self.app_state.copy()}
         cycle = Cycle(
@@ -217,7 +223,14 @@ class Protocol(HttpToolsProtocol):
         cycle.body, cycle.more_body = body, False  # type: ignore[assignment]
         cycle.message_event.set()
         self.scope, self.cycle = scope, cycle
-        self._start_asgi_task(cycle, self.app)
+        if self.burst is not None and (may_wait_s or self.burst.pending):
+            self.burst.add(functools.partial(self._begin_later, cycle, self.app, self.loop.time()), may_wait_s)
+        else:
+            self._start_asgi_task(cycle, self.app)
+
+    def _begin_later(self, cycle: Cycle, app: Any, came: float) -> None:
+        cycle.waited_s = self.loop.time() - came
+        self._start_asgi_task(cycle, app)  # if the client has left, whoever answers finds out
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._owes_head = False

@@ -52,21 +52,27 @@ class Admission:
         self._lanes = lanes
         self._margin = Margin()
 
-    def judge(self, rows: int, left: float | None, limits: Limits) -> tuple[float, ServiceError | None]:
+    def judge(
+        self, rows: int, left: float | None, limits: Limits, let_in: bool = False
+    ) -> tuple[float, ServiceError | None]:
         """Whether a request is let in. The error is not raised here: that alone would cost as much as to find out.
 
         Args:
             rows: Of the request.
             left: Seconds until its deadline; None if it has none.
             limits: How it is batched.
+            let_in: `overload` has let it in before, so that others who come late are not in its way.
 
         Returns:
             Seconds until it should be answered, where there is a deadline; and why it is refused, or None:
             OverloadedError, with the seconds until others should not be in the way, or DeadlineError, if even an idle
             service would be too late.
         """
-        error: ServiceError | None = self._no_room(rows, limits)
-        return (0.0, error) if left is None or error is not None else self._too_late(rows, left, limits)
+        error: ServiceError | None = None if let_in else self._no_room(rows, limits)
+        if left is None or error is not None:
+            return 0.0, error
+        expected, error = self._too_late(rows, left, limits)
+        return expected, None if let_in and isinstance(error, OverloadedError) else error
 
     def overload(self, rows: int, left: float | None, limits: Limits, coming: int) -> OverloadedError | None:
         """The same for a request that others are in the way of; None for all others.

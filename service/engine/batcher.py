@@ -137,6 +137,11 @@ class Batcher:
             error = self._admission.overload(rows, left, self.limits, coming)
         return None if error is None else self.refused(error)
 
+    def left_to_do_s(self) -> float:
+        """Seconds for which this process' share of the lanes has enough to do with what waits."""
+        with self._lanes.lock:
+            return self.backlog_s() / self._lanes.allowed
+
     def refused(self, error: Refused) -> Refused:
         """Count an error for which a request is not let in; to be raised by whoever asks."""
         self._observer.ended(self.source, _ENDINGS.get(type(error), "failed"))
@@ -150,6 +155,7 @@ class Batcher:
         timings: Timings | None = None,
         *,
         alone: bool = False,
+        let_in: bool = False,
     ) -> Answer:
         """Run the graph on a request's rows, together with those of other requests.
 
@@ -159,6 +165,7 @@ class Batcher:
             deadline: Loop time after which nobody wants the answer.
             timings: Where the time went is added to it.
             alone: Nobody else seems to be asking: there is no need to wait for who comes in the same turn of the loop.
+            let_in: `overload` has found that others are not in the way, and counts it since: it is not asked again.
 
         Returns:
             The outputs, first axis n.
@@ -175,7 +182,7 @@ class Batcher:
         job = Job(inputs, outputs, now, until, self._loop.create_future())
         ending: Ending = "failed"
         try:
-            self._enter(job, deadline, alone)
+            self._enter(job, deadline, alone, let_in)
             answer = await job.future
             ending = "ok"
         except asyncio.CancelledError:
@@ -289,11 +296,12 @@ class Batcher:
             self.limits = dataclasses.replace(self.limits, max_batch_size=rows)
             self._observer.shrunk(self.source, rows)
 
-    def _enter(self, job: Job, deadline: float | None, alone: bool) -> None:
+    def _enter(self, job: Job, deadline: float | None, alone: bool, let_in: bool) -> None:
         with self._lanes.lock:
             *asked, noted, expected = self._admitted
             if asked != [job.rows, deadline, self._pushed] or job.arrived - noted > _SAME_MOMENT_S:
-                expected = self._check(job.rows, None if job.deadline is None else job.deadline - job.arrived)
+                left = None if job.deadline is None else job.deadline - job.arrived
+                expected = self._check(job.rows, left, let_in)
             job.expected = job.arrived + expected
             self._pushed += 1
             batch = self._past_the_queue(job) if alone and not self._queue.images else None
@@ -373,9 +381,9 @@ class Batcher:
                 self._queue.discard(job)
         self._observer.ended(self.source, ending)
 
-    def _check(self, rows: int, left: float | None) -> float:
+    def _check(self, rows: int, left: float | None, let_in: bool = False) -> float:
         """Seconds until an answer, where there is a deadline."""
-        expected, error = self._judge(rows, left)
+        expected, error = self._judge(rows, left, let_in)
         if error is None:
             return expected
         try:
@@ -383,13 +391,13 @@ class Batcher:
         finally:
             del error  # it holds this frame: a circle for each refusal, until the garbage collector stops everybody
 
-    def _judge(self, rows: int, left: float | None) -> tuple[float, ServiceError | None]:
+    def _judge(self, rows: int, left: float | None, let_in: bool) -> tuple[float, ServiceError | None]:
         lanes = self._lanes
         if lanes.stopping:
             return 0.0, StoppingError("the service is shutting down; ask another instance")
         if not lanes.alive or not (self._keeper.usable or self._keeper.renewing):
             return 0.0, self._unavailable()
-        return self._admission.judge(rows, left, self.limits)
+        return self._admission.judge(rows, left, self.limits, let_in)
 
     def _learn(self, job: Job, error_s: float) -> None:
         if self._keeper.usable and job.arrived >= self._renewed_at:  # waits for a new runtime could not be foreseen

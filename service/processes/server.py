@@ -101,6 +101,8 @@ class Server(uvicorn.Server):
         self.should_exit = True
         self._stopped.set()
         self._pace.end()
+        if self._shedder is not None:
+            self._shedder.burst.end()
 
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
         """Not uvicorn's way: it would raise them again when all is done."""
@@ -193,7 +195,8 @@ class Server(uvicorn.Server):
 
     def _protocol(self) -> Protocol:
         made = Protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
-        made.refuse = None if self._shedder is None else self._shedder.refusal
+        if self._shedder is not None:
+            made.judge, made.burst = self._shedder.judge, self._shedder.burst
         made.pace = self._pace
         made.heads = self._heads
         return made

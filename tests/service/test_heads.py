@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from service import heads
 from service.app import create_app
+from service.bursts import Burst
 from service.heads import Heads
 from service.processes.server import Server
 from service.settings import Settings
@@ -38,17 +39,19 @@ class Talk:
         writes: What went out, but for the time that it took.
     """
 
-    def __init__(self, pieces: Sequence[bytes], known: Heads | None) -> None:
+    def __init__(self, pieces: Sequence[bytes], known: Heads | None, burst: Burst | None = None) -> None:
         self.seen: list[Seen] = []
         self.parsed: list[bytes] = []
-        run(self._go(pieces, known))
+        run(self._go(pieces, known, burst))
 
-    async def _go(self, pieces: Sequence[bytes], known: Heads | None) -> None:
+    async def _go(self, pieces: Sequence[bytes], known: Heads | None, burst: Burst | None) -> None:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await self._answer(scope, receive, send)
 
         protocol, wire, state = connect(app, 60.0)
         protocol.heads = known
+        if burst is not None:
+            protocol.judge, protocol.burst = lambda *_: 60.0, burst
         parse = protocol._parse
         protocol._parse = lambda data: (self.parsed.append(data), parse(data))  # type: ignore[method-assign]
         for piece in pieces:
@@ -56,6 +59,10 @@ class Talk:
                 protocol.data_received(piece)
             for _ in range(_TURNS):
                 await asyncio.sleep(0)
+            if burst is not None:
+                burst.begin()
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         self.writes = b"".join(wire.writes)
         self.closed = wire.closed
         self.total = state.total_requests
@@ -153,6 +160,13 @@ def test_nobody_can_tell_the_difference_however_requests_come(requests: list[byt
     assert with_heads.seen == without.seen
     assert with_heads.writes == without.writes
     assert (with_heads.closed, with_heads.total) == (without.closed, without.total)
+    later = Talk(pieces, known, Burst())
+    assert (later.seen, later.writes, later.closed, later.total) == (
+        without.seen,
+        without.writes,
+        without.closed,
+        without.total,
+    )
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ class Full:
 
     def connect(self) -> Any:
         protocol, wire, _ = connect(entrance(self.client.app), 60.0)
-        protocol.refuse = self.client.app.state.shedder.refusal
+        protocol.judge = self.client.app.state.shedder.judge
         protocol.pace = self.pace
         return protocol, wire
 

@@ -16,6 +16,7 @@ import pytest
 from service import shedding
 from service.app import create_app, entrance
 from service.engine.batcher import Batcher
+from service.engine.lanes import Lanes
 from service.priority import give_way, wait_for_turn
 from service.processes.server import Server
 from service.settings import Settings
@@ -49,7 +50,7 @@ class Scene:
     async def ask(self, data: bytes) -> tuple[bool, bytes]:
         """Whether the answer was there without a turn of the event loop, and what it is."""
         protocol, wire, state = connect(entrance(self.client.app), 60.0)
-        protocol.refuse = self.shedder.refusal
+        protocol.judge, protocol.burst = self.shedder.judge, self.shedder.burst
         protocol.data_received(data)
         at_once = wire.writes != [] and wire.writes[0].startswith(b"HTTP/1.1 503")
         for _ in range(10):
@@ -237,7 +238,7 @@ def test_while_it_refuses_the_event_loop_waits_for_its_turn(scene: Scene) -> Non
             assert waits()
             for left in range(shedding._LET_IN, 0, -1):
                 assert waits(), left
-                assert scene.shedder.refusal(*split(post(b'{"n": 1, "latents": []}'))) is None
+                assert isinstance(scene.shedder.judge(*split(post(b'{"n": 1, "latents": []}'))), float)
             assert not waits()
 
     scene.run(main)
@@ -252,7 +253,7 @@ def test_an_overload_that_nothing_follows_ends_with_a_tick_without_a_refusal(sce
             assert os.sched_getscheduler(0) == os.SCHED_BATCH
         scene.shedder.tick()
         assert os.sched_getscheduler(0) == os.SCHED_OTHER
-        assert scene.shedder.refusal(*split(post())) is None
+        assert isinstance(scene.shedder.judge(*split(post())), float)
         scene.shedder.tick()
         assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
@@ -309,9 +310,9 @@ def test_a_policy_that_the_operator_chose_stays(monkeypatch: pytest.MonkeyPatch)
 def test_who_asks_a_service_that_is_about_to_end_hears_it_the_usual_way(scene: Scene) -> None:
     async def main(scene: Scene) -> None:
         await scene.ask(post())
-        assert scene.shedder.refusal(*split(post())) is not None
+        assert callable(scene.shedder.judge(*split(post())))
         scene.client.app.state.context.leaving = True
-        assert scene.shedder.refusal(*split(post())) is None
+        assert isinstance(scene.shedder.judge(*split(post())), float)
 
     scene.run(main)
 
@@ -320,10 +321,38 @@ def test_who_is_let_in_counts_before_it_is_in_the_queue(scene: Scene) -> None:
     async def main(scene: Scene) -> None:
         await scene.ask(post())
         one = post(b'{"n": 1}')
-        assert scene.shedder.refusal(*split(one)) is None  # the last place
-        assert scene.shedder.refusal(*split(one)) is not None
+        assert isinstance(scene.shedder.judge(*split(one)), float)  # the last place
+        assert callable(scene.shedder.judge(*split(one)))
+        scene.shedder.burst.begin()
         await asyncio.sleep(0)
-        assert scene.shedder.refusal(*split(one)) is None  # whoever had it did not come
+        assert isinstance(scene.shedder.judge(*split(one)), float)  # whoever had it did not come
+
+    scene.run(main)
+
+
+@pytest.mark.parametrize(("backlog_s", "waits_s"), [(0.0, 0.0), (0.08, 0.01), (0.2, 0.025), (10.0, 0.03)])
+def test_who_is_let_in_waits_for_others_while_the_lanes_have_enough_to_do(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, backlog_s: float, waits_s: float
+) -> None:
+    async def main(scene: Scene) -> None:
+        assert scene.shedder.judge(*split(post(b'{"n": 1}'))) == 0.0  # nobody was refused yet
+        await scene.ask(post())
+        monkeypatch.setattr(Batcher, "backlog_s", lambda _: backlog_s)
+        monkeypatch.setattr(Lanes, "allowed", 2)
+        assert scene.shedder.judge(*split(post(b'{"n": 1}'))) == pytest.approx(waits_s)
+        assert scene.shedder.burst.pending == (waits_s > 0)
+        scene.shedder.burst.begin()
+
+    scene.run(main)
+
+
+def test_who_asks_a_model_that_draws_nothing_goes_the_usual_way(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main(scene: Scene) -> None:
+        await scene.ask(post())
+        model = scene.client.app.state.context.catalog().find("fashion-vae")
+        monkeypatch.delitem(model.batchers, "decode")
+        assert scene.shedder.judge(*split(post())) == 0.0
+        monkeypatch.undo()
 
     scene.run(main)
 
@@ -344,7 +373,7 @@ def test_heads_are_not_kept_without_end(scene: Scene) -> None:
     async def main(scene: Scene) -> None:
         await scene.ask(post())
         for i in range(1000):
-            assert scene.shedder.refusal(*split(post(head=HEAD + b"X-Request-Id: %d\r\n" % i))) is not None
+            assert callable(scene.shedder.judge(*split(post(head=HEAD + b"X-Request-Id: %d\r\n" % i))))
         assert len(scene.shedder._heads) <= shedding._MOST_HEADS
 
     scene.run(main)
