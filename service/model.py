@@ -138,8 +138,9 @@ class Model:
             InvalidRequestError: If inputs or outputs do not fit the manifest.
             ServiceError: What `Batcher.run` raises.
         """
+        batcher = self._batcher(graph)
         checked = self._checked(graph, inputs, outputs)
-        return self._batcher(graph).run(checked, outputs, deadline, timings, alone=alone, let_in=let_in)
+        return batcher.run(checked, outputs, deadline, timings, alone=alone, let_in=let_in)
 
     def _batcher(self, graph: GraphName) -> Batcher:
         batcher = self.batchers.get(graph)

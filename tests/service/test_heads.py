@@ -61,8 +61,8 @@ class Talk:
                 await asyncio.sleep(0)
             if burst is not None:
                 burst.begin()
-        for _ in range(_TURNS):
-            await asyncio.sleep(0)
+                for _ in range(_TURNS):
+                    await asyncio.sleep(0)
         self.writes = b"".join(wire.writes)
         self.closed = wire.closed
         self.total = state.total_requests
