@@ -138,9 +138,9 @@ class Batcher:
         return None if error is None else self.refused(error)
 
     def left_to_do_s(self) -> float:
-        """Seconds for which this process' share of the lanes has enough to do with what waits."""
+        """Seconds for which this process' share of the lanes has enough to do with what waits; 0 if it cannot run."""
         with self._lanes.lock:
-            return self.backlog_s() / self._lanes.allowed
+            return self.backlog_s() / self._lanes.allowed if self._keeper.usable else 0.0
 
     def refused(self, error: Refused) -> Refused:
         """Count an error for which a request is not let in; to be raised by whoever asks."""

@@ -16,6 +16,7 @@ import pytest
 from service import shedding
 from service.app import create_app, entrance
 from service.engine.batcher import Batcher
+from service.engine.keeper import Keeper
 from service.engine.lanes import Lanes
 from service.priority import give_way, wait_for_turn
 from service.processes.server import Server
@@ -342,6 +343,17 @@ def test_who_is_let_in_waits_for_others_while_the_lanes_have_enough_to_do(
         assert scene.shedder.judge(*split(post(b'{"n": 1}'))) == pytest.approx(waits_s)
         assert scene.shedder.burst.pending == (waits_s > 0)
         scene.shedder.burst.begin()
+
+    scene.run(main)
+
+
+def test_nobody_is_put_off_while_a_hung_runtime_is_opened_anew(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main(scene: Scene) -> None:
+        await scene.ask(post())
+        monkeypatch.setattr(Batcher, "backlog_s", lambda _: 10.0)
+        monkeypatch.setattr(Keeper, "usable", False)
+        assert scene.shedder.judge(*split(post())) == 0.0
+        monkeypatch.undo()
 
     scene.run(main)
 
