@@ -7,6 +7,21 @@ docs/decisions/0014-who-is-let-in-begins-together.md.
 
 import asyncio
 from collections.abc import Callable
+from typing import NamedTuple
+
+from service.engine.places import Place
+
+
+class LetIn(NamedTuple):
+    """A request that others are not in the way of.
+
+    Attributes:
+        place: In the queue that it asks for.
+        may_wait_s: Seconds before it begins.
+    """
+
+    place: Place
+    may_wait_s: float
 
 
 class Burst:
@@ -17,11 +32,6 @@ class Burst:
         self._timer: asyncio.TimerHandle | None = None
         self._until = float("inf")
         self._ended = False
-
-    @property
-    def pending(self) -> bool:
-        """Whether something waits."""
-        return bool(self._calls)
 
     def add(self, call: Callable[[], None], within_s: float) -> None:
         """Have a function called, with all that wait.

@@ -90,9 +90,8 @@ class Call:
         self, model: Model, graph: GraphName, inputs: Mapping[str, Rows], outputs: Sequence[str]
     ) -> Awaitable[dict[str, Array]]:
         """`Model.run` with the request's deadline; what it took goes into the trace."""
-        trace = self.trace
-        let_in = trace.waited_s > 0.0  # only such a request waits before it begins
-        return model.run(graph, inputs, outputs, self.engine_deadline, trace.timings, alone=trace.alone, let_in=let_in)
+        trace, until = self.trace, self.engine_deadline
+        return model.run(graph, inputs, outputs, until, trace.timings, alone=trace.alone, place=trace.place)
 
     async def encode(self, size: int, write: Callable[[], bytes], kind: str = "") -> bytes:
         """Compress the answer, off the event loop unless it is small.

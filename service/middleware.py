@@ -78,7 +78,7 @@ class RequestMiddleware:
         if method == "HEAD":  # what GET answers, without its body (RFC 9110, section 9.3.2)
             scope = {**scope, "method": "GET", WITHOUT_BODY: True}
         cycle = cycle_of(scope)
-        trace = begin_trace(scope, 0.0 if cycle is None else cycle.waited_s)
+        trace = begin_trace(scope) if cycle is None else begin_trace(scope, cycle.waited_s, cycle.place)
         answer = _Send(send, trace, method == "HEAD")
         self._metrics.request_began()
         client = scope.get("client")
@@ -118,6 +118,8 @@ class RequestMiddleware:
             response = await endpoint(Request(scope, receive))
         except ServiceError as error:
             response = problem(error, trace)
+            if trace.place is not None:
+                trace.place.give_up()  # a refusal may have to wait, and nobody is to wait for that
             refused = isinstance(error, OverloadedError)
         if refused:
             await self._refused(cycle)

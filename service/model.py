@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bundle.manifest import GraphName, Manifest
 from service.engine.batcher import Batcher, Refused
+from service.engine.places import Place
 from service.engine.rows import Rows
 from service.engine.timings import Timings
 from service.errors import GraphMissingError, InvalidRequestError, OverloadedError
@@ -92,10 +93,10 @@ class Model:
         """
         self._batcher(graph).admit(rows, deadline)
 
-    def overload(self, graph: GraphName, rows: int, left: float | None, coming: int) -> OverloadedError | None:
-        """What `Batcher.overload` says; None if the model has no such graph."""
+    def promise(self, graph: GraphName, rows: int, left: float | None) -> Place | OverloadedError | None:
+        """What `Batcher.promise` says; None if the model has no such graph."""
         batcher = self.batchers.get(graph)
-        return None if batcher is None else batcher.overload(rows, left, coming)
+        return None if batcher is None else batcher.promise(rows, left)
 
     def backlog_s(self, graph: GraphName) -> float:
         """What `Batcher.left_to_do_s` says; 0 if the model has no such graph."""
@@ -115,7 +116,7 @@ class Model:
         timings: Timings | None = None,
         *,
         alone: bool = False,
-        let_in: bool = False,
+        place: Place | None = None,
     ) -> Awaitable[dict[str, Array]]:
         """Run a graph, in batches with whoever else asks for it.
 
@@ -128,7 +129,7 @@ class Model:
             outputs: Names of the outputs that are wanted.
             deadline: Loop time after which nobody wants the answer.
             timings: What the run takes is added to them.
-            alone, let_in: As for `Batcher.run`.
+            alone, place: As for `Batcher.run`.
 
         Returns:
             Those outputs, first axis n.
@@ -140,7 +141,7 @@ class Model:
         """
         batcher = self._batcher(graph)
         checked = self._checked(graph, inputs, outputs)
-        return batcher.run(checked, outputs, deadline, timings, alone=alone, let_in=let_in)
+        return batcher.run(checked, outputs, deadline, timings, alone=alone, place=place)
 
     def _batcher(self, graph: GraphName) -> Batcher:
         batcher = self.batchers.get(graph)

@@ -11,7 +11,6 @@ do with those who came before. Meanwhile the event loop waits for its turn where
 taking the core whenever something comes (docs/decisions/0013-heads-that-came-before.md).
 """
 
-import asyncio
 import contextlib
 import functools
 import re
@@ -21,10 +20,11 @@ from typing import NamedTuple
 import orjson
 import structlog
 
-from service.bursts import Burst
+from service.bursts import Burst, LetIn
 from service.catalog import Catalog
 from service.context import Context
 from service.endpoint import timeout_s
+from service.engine.places import Place
 from service.errors import OverloadedError, ServiceError
 from service.heads import FRAMING, PERSISTENT
 from service.model import Model
@@ -32,6 +32,7 @@ from service.priority import wait_for_turn
 from service.problems import document
 from service.trace import request_id_for
 from service.transport import Verdict
+from service.workers import SMALL
 
 _LET_IN = 64  # so many in a row, and the overload is over
 _MOST_HEADS = 256
@@ -79,7 +80,6 @@ class Shedder:
         self._catalog: Catalog | None = None
         self._watchful = 0  # requests to be let in until nobody is looked at here any more
         self._refused = False  # somebody was, since the last tick
-        self._coming: dict[Model, int] = {}  # images of requests that were let in, and are in no queue yet
         self._heads: dict[bytes, _Head | None] = {}  # clients send the same head again and again
 
     def overloaded(self) -> None:
@@ -99,17 +99,17 @@ class Shedder:
 
         Returns:
             For a refusal, what is to be called once, when the answer goes out: it gives status, head lines with their
-            line ends, and body. For what is to go the usual way, seconds that it may wait before.
+            line ends, and body. For who is let in, a place. None for whatever is not judged here.
         """
         if not self._watchful:
-            return 0.0
+            return None
         verdict = self._judge(head, body)
-        if not isinstance(verdict, float):
-            self._watchful, self._refused = _LET_IN, True
-        else:
+        if verdict is None or isinstance(verdict, LetIn):
             self._watchful -= 1
             if not self._watchful:
                 wait_for_turn(False)
+        else:
+            self._watchful, self._refused = _LET_IN, True
         return verdict
 
     def tick(self) -> None:
@@ -123,30 +123,23 @@ class Shedder:
         started = time.perf_counter()
         head = self._head(given)
         if head is None or len(body) != head.length:
-            return 0.0
+            return None
         asked = _asked(body)
         if asked is None:
-            return 0.0
+            return None
         ref, n = asked
         model = self._model(ref, n)
         if model is None:
-            return 0.0
-        coming = self._coming.get(model, 0)
-        error = model.overload("decode", n, head.seconds, coming)
-        if error is None:
-            return self._let_in(model, coming + n)
-        return functools.partial(self._answer, error, model, n, head.request_id, started)
+            return None
+        found = model.promise("decode", n, head.seconds)
+        if isinstance(found, Place):
+            return LetIn(found, self._may_wait_s(model, n))
+        return None if found is None else functools.partial(self._answer, found, model, n, head.request_id, started)
 
-    def _let_in(self, model: Model, coming: int) -> float:
-        wait = min(_PUT_OFF_S, _OF_THE_BACKLOG * model.backlog_s("decode"))
-        if not self._coming:
-            self.burst.add(self._begins, wait)
-        self._coming[model] = coming
-        return wait
-
-    def _begins(self) -> None:
-        # The event loop reads all that came before anybody of them can enter the queue.
-        asyncio.get_running_loop().call_soon(self._coming.clear)
+    def _may_wait_s(self, model: Model, n: int) -> float:
+        if n * model.values > SMALL and self._context.workers.wait_s:
+            return 0.0  # it might be refused yet, because of others' images
+        return min(_PUT_OFF_S, _OF_THE_BACKLOG * model.backlog_s("decode"))
 
     def _head(self, head: bytes) -> _Head | None:
         if head not in self._heads:

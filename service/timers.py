@@ -14,7 +14,7 @@ class LazyTimer:
         loop: The event loop.
     """
 
-    __slots__ = ("_call", "_handle", "_loop", "_rings_at", "_when")
+    __slots__ = ("_call", "_closed", "_handle", "_loop", "_rings_at", "_when")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -22,6 +22,7 @@ class LazyTimer:
         self._when = 0.0
         self._handle: asyncio.TimerHandle | None = None
         self._rings_at = 0.0
+        self._closed = False
 
     def set(self, when: float, call: Callable[[], None]) -> None:
         """Have a function called once, in the place of what was set before.
@@ -30,6 +31,8 @@ class LazyTimer:
             when: Loop time in seconds.
             call: The function.
         """
+        if self._closed:
+            return
         self._when, self._call = when, call
         if self._handle is None or when < self._rings_at:
             self._arm()
@@ -40,8 +43,8 @@ class LazyTimer:
             self._call = None
 
     def close(self) -> None:
-        """Ring no more."""
-        self._call = None
+        """Ring no more, whatever is set."""
+        self._closed, self._call = True, None
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None

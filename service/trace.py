@@ -11,6 +11,7 @@ from typing import Any
 
 from starlette.types import Scope
 
+from service.engine.places import Place
 from service.engine.timings import Timings
 
 _KEY = "genserve"
@@ -29,6 +30,7 @@ class Trace:
         headers: Of the request, the last of each name.
         started: When it came, by `time.perf_counter`.
         waited_s: How long it had waited then, because it had been let in while others were before it.
+        place: That it was promised then.
         alone: When it came, nobody else had asked since the same connection did.
         route: Template of the path, so that there are few.
         model: name@version, where it is about one; `name` and `version` are its parts.
@@ -49,6 +51,7 @@ class Trace:
         "model",
         "n",
         "name",
+        "place",
         "request_id",
         "route",
         "send_s",
@@ -59,12 +62,17 @@ class Trace:
     )
 
     def __init__(
-        self, request_id: str, headers: Mapping[bytes, bytes] = MappingProxyType({}), waited_s: float = 0.0
+        self,
+        request_id: str,
+        headers: Mapping[bytes, bytes] = MappingProxyType({}),
+        waited_s: float = 0.0,
+        place: Place | None = None,
     ) -> None:
         self.request_id = request_id
         self.headers = headers
         self.started = time.perf_counter() - waited_s
         self.waited_s = waited_s
+        self.place = place
         self.alone = False
         self.route = "unmatched"
         self.model: str | None = None
@@ -100,16 +108,17 @@ class Trace:
         )
 
 
-def begin_trace(scope: Scope, waited_s: float = 0.0) -> Trace:
+def begin_trace(scope: Scope, waited_s: float = 0.0, place: Place | None = None) -> Trace:
     """A trace with the client's `X-Request-Id` if that is sane, else with a new id.
 
     Args:
         scope: Of the request.
         waited_s: Seconds since it came.
+        place: That it was promised.
     """
     headers: dict[bytes, bytes] = dict(scope["headers"])
     request_id = request_id_for(headers.get(b"x-request-id"))
-    trace = scope[_KEY] = Trace(request_id, headers, waited_s)
+    trace = scope[_KEY] = Trace(request_id, headers, waited_s, place)
     _request_id.set(request_id)  # each request is a task of its own, and so has a context of its own
     return trace
 

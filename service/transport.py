@@ -25,7 +25,8 @@ from typing import Any
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from service.bursts import Burst
+from service.bursts import Burst, LetIn
+from service.engine.places import Place
 from service.heads import Head, Heads
 from service.pacing import Pace
 from service.timers import LazyTimer
@@ -35,7 +36,7 @@ _END_OF_HEAD = b"\r\n\r\n"
 _LONGEST = 4096  # bytes of a request that is looked at before it is parsed
 
 Refusal = Callable[[], tuple[int, bytes, bytes]]
-Verdict = Refusal | float
+Verdict = Refusal | LetIn | None
 
 
 class Cycle(RequestResponseCycle):
@@ -46,6 +47,7 @@ class Cycle(RequestResponseCycle):
         deadline: Of the connection, for the request that is answered.
         task: Answers it.
         connection: That it came on; None when it has been answered.
+        place: That it was promised when it came.
         waited_s: Seconds between its arrival and the beginning of its task, if that was put off.
     """
 
@@ -53,6 +55,7 @@ class Cycle(RequestResponseCycle):
     left: Callable[[], None] | None = None
     deadline: LazyTimer
     task: asyncio.Task[None] | None = None
+    place: Place | None = None
     waited_s = 0.0
 
     def whole_body(self, limit: int) -> bytes | None:
@@ -104,9 +107,9 @@ class Protocol(HttpToolsProtocol):
 
     Attributes:
         judge: Given a head with its empty line, and what came behind it. If that is one whole request which is to be
-            refused, it gives what makes its answer (status, head lines and body) when the time for it has come. Else
-            seconds that the request may wait before it begins.
-        burst: In which requests begin that may wait; None if none is to.
+            refused, it gives what makes its answer (status, head lines and body) when the time for it has come; if it
+            is one that is let in, its place. None for all else.
+        burst: In which those begin that are let in; None if they need not wait for each other.
         heads: That the parser has read before; None if it is to read them all.
         pace: Of refusals; None if none is to be held back.
         refused_at: When something was last refused here because of others (monotonic seconds).
@@ -118,6 +121,7 @@ class Protocol(HttpToolsProtocol):
     pace: Pace | None = None
     refused_at = -math.inf
     _running: Cycle | None = None  # `cycle` is the last one that came, which waits if requests are pipelined
+    _let_in: LetIn | None = None  # what is being read
     _owes_head = True  # a first one, or the rest of one that has begun
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -134,13 +138,28 @@ class Protocol(HttpToolsProtocol):
             self._parse(data)
             return
         head, body = data[:end], data[end:]
-        verdict = 0.0 if self.judge is None else self.judge(head, body)
-        if not isinstance(verdict, float):
+        verdict = None if self.judge is None else self.judge(head, body)
+        if verdict is None:
+            self._read(head, body, data)
+        elif isinstance(verdict, LetIn):
+            self._read_let_in(verdict, head, body, data)
+        else:
             self._refuse(verdict)
-            return
+
+    def _read_let_in(self, let_in: LetIn, head: bytes, body: bytes, data: bytes) -> None:
+        self._let_in = let_in
+        try:
+            self._read(head, body, data)
+        finally:
+            if self._let_in is not None:  # the parser found no request
+                self._let_in = None
+                let_in.place.give_up()
+
+    def _read(self, head: bytes, body: bytes, data: bytes) -> None:
+        """What came where a request may begin, and is not refused."""
         known = None if self.heads is None else self.heads.find(head, body)
         if known is not None:
-            self._begin(known, body, verdict)
+            self._begin(known, body)
             return
         before = self.cycle
         self._parse(data)
@@ -163,6 +182,8 @@ class Protocol(HttpToolsProtocol):
             return
         cycle.disconnected = True
         cycle.message_event.set()
+        if cycle.place is not None:
+            cycle.place.give_up()
         if cycle.left is not None:
             cycle.left()
 
@@ -203,8 +224,8 @@ class Protocol(HttpToolsProtocol):
         self.transport.write(_whole(status, self.server_state.default_headers, head + b"\r\n", body))
         self._await_head()
 
-    def _begin(self, head: Head, body: bytes, may_wait_s: float) -> None:
-        """As the parser would, of a whole request; at once, or a little later."""
+    def _begin(self, head: Head, body: bytes) -> None:
+        """As the parser would, of a whole request."""
         connection = {"server": self.server, "client": self.client, "scheme": self.scheme}
         scope: Any = head.scope | connection | {"headers": [*head.headers], "state": self.app_state.copy()}
         cycle = Cycle(
@@ -223,14 +244,7 @@ class Protocol(HttpToolsProtocol):
         cycle.body, cycle.more_body = body, False  # type: ignore[assignment]
         cycle.message_event.set()
         self.scope, self.cycle = scope, cycle
-        if self.burst is not None and (may_wait_s or self.burst.pending):
-            self.burst.add(functools.partial(self._begin_later, cycle, self.app, self.loop.time()), may_wait_s)
-        else:
-            self._start_asgi_task(cycle, self.app)
-
-    def _begin_later(self, cycle: Cycle, app: Any, came: float) -> None:
-        cycle.waited_s = self.loop.time() - came
-        self._start_asgi_task(cycle, app)  # if the client has left, whoever answers finds out
+        self._start_asgi_task(cycle, self.app)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._owes_head = False
@@ -242,8 +256,23 @@ class Protocol(HttpToolsProtocol):
         self._running = ours
         scope: dict[str, Any] = cycle.scope  # type: ignore[assignment]
         scope[_CYCLE] = ours
-        ours.task = self.loop.create_task(self._answer(ours, app))
-        self.tasks.add(ours.task)
+        let_in, self._let_in = self._let_in, None
+        if let_in is None:
+            self._start(ours, app)
+            return
+        ours.place = let_in.place
+        if self.burst is None:
+            self._start(ours, app)
+        else:
+            self.burst.add(functools.partial(self._start_later, ours, app, self.loop.time()), let_in.may_wait_s)
+
+    def _start_later(self, cycle: Cycle, app: Any, came: float) -> None:
+        cycle.waited_s = self.loop.time() - came
+        self._start(cycle, app)  # if the client has left, whoever answers finds out
+
+    def _start(self, cycle: Cycle, app: Any) -> None:
+        cycle.task = self.loop.create_task(self._answer(cycle, app))
+        self.tasks.add(cycle.task)
 
     async def _answer(self, cycle: Cycle, app: Any) -> None:
         try:
@@ -251,6 +280,8 @@ class Protocol(HttpToolsProtocol):
         finally:
             if cycle.task is not None:
                 self.tasks.discard(cycle.task)
+            if cycle.place is not None:
+                cycle.place.give_up()
             cycle.task = cycle.connection = None  # these and the next line were circles for the garbage collector
             scope: dict[str, Any] = cycle.scope  # type: ignore[assignment]
             scope.pop(_CYCLE, None)

@@ -6,6 +6,7 @@ from service.engine.cost import CostModel
 from service.engine.fair_queue import FairQueue
 from service.engine.invariance import NO_PADDING, Padding
 from service.engine.lanes import Lanes, Work
+from service.engine.places import Places
 from service.errors import DeadlineError, OverloadedError, ServiceError
 
 _RETRY_S = 1.0  # as long as nothing has been measured
@@ -42,6 +43,9 @@ class Admission:
         queue: Who waits.
         cost: What a run takes.
         lanes: Run it.
+
+    Attributes:
+        places: Promised to whoever is on the way to the queue.
     """
 
     def __init__(self, name: str, work: Work, queue: FairQueue, cost: CostModel, lanes: Lanes) -> None:
@@ -51,47 +55,29 @@ class Admission:
         self._cost = cost
         self._lanes = lanes
         self._margin = Margin()
+        self.places = Places()
 
-    def judge(
-        self, rows: int, left: float | None, limits: Limits, let_in: bool = False
-    ) -> tuple[float, ServiceError | None]:
+    def judge(self, rows: int, left: float | None, limits: Limits) -> tuple[float, ServiceError | None]:
         """Whether a request is let in. The error is not raised here: that alone would cost as much as to find out.
 
         Args:
             rows: Of the request.
             left: Seconds until its deadline; None if it has none.
             limits: How it is batched.
-            let_in: `overload` has let it in before, so that others who come late are not in its way.
 
         Returns:
             Seconds until it should be answered, where there is a deadline; and why it is refused, or None:
             OverloadedError, with the seconds until others should not be in the way, or DeadlineError, if even an idle
             service would be too late.
         """
-        error: ServiceError | None = None if let_in else self._no_room(rows, limits)
+        error = self._no_room(rows, limits)
         if left is None or error is not None:
             return 0.0, error
-        expected, error = self._too_late(rows, left, limits)
-        return expected, None if let_in and isinstance(error, OverloadedError) else error
+        return self._too_late(rows, left, limits)
 
-    def overload(self, rows: int, left: float | None, limits: Limits, coming: int) -> OverloadedError | None:
-        """The same for a request that others are in the way of; None for all others.
-
-        Args:
-            rows, left, limits: As for `judge`.
-            coming: Rows of those who are about to be in the queue before it.
-        """
-        if not self._queue.images + coming or not self._lanes.alive:
-            return None
-        error = self._no_room(rows, limits, coming)
-        if error is not None or left is None:
-            return error
-        found = self._too_late(rows, left, limits, coming)[1]
-        return found if isinstance(found, OverloadedError) else None
-
-    def _no_room(self, rows: int, limits: Limits, coming: int = 0) -> OverloadedError | None:
+    def _no_room(self, rows: int, limits: Limits) -> OverloadedError | None:
         """For what the queue has no room for. A request larger than the queue is taken when nothing waits."""
-        waiting, limit = self._queue.images + coming, limits.queue_images
+        waiting, limit = self._queue.images + self.places.rows, limits.queue_images
         if not waiting or waiting + rows <= limit:
             return None
         excess = min(waiting, waiting + rows - limit)
@@ -101,10 +87,10 @@ class Admission:
             retry_after_s=seconds or _RETRY_S,
         )
 
-    def _too_late(self, rows: int, left: float, limits: Limits, coming: int = 0) -> tuple[float, ServiceError | None]:
+    def _too_late(self, rows: int, left: float, limits: Limits) -> tuple[float, ServiceError | None]:
         """Seconds until it should be answered; and an error for what would be answered too late."""
         largest, cost = limits.max_batch_size, self._cost
-        images = self._queue.images + coming
+        images = self._queue.images + self.places.rows
         turns, before_last, last, before_last_s = 1, 0, rows, 0.0
         if rows > largest:
             turns = -(-rows // largest)
@@ -120,7 +106,7 @@ class Admission:
                 f"the deadline is in {left * 1000:.0f} ms: allow more time, or ask for fewer images"
             )
         # At each turn of this request the others have one too, of at most one batch; who leaves is followed by another.
-        ahead = turns * min(images, (self._queue.jobs + coming) * largest)
+        ahead = turns * min(images, (self._queue.jobs + self.places.requests) * largest)
         wait = self._lanes.wait_s(self._work, cost.runs(ahead + before_last, largest))
         expected = wait + cost.seconds(largest if ahead else last)  # with whoever comes meanwhile
         # Where nobody waits there is nothing to misjudge but the runs; and a margin that refused everybody would never

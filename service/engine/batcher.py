@@ -19,6 +19,7 @@ from service.engine.jobs import Answer, Job, Slice
 from service.engine.keeper import Keeper
 from service.engine.lanes import Lanes
 from service.engine.observer import Ending, EngineObserver, Source
+from service.engine.places import Place
 from service.engine.rows import Rows
 from service.engine.runtimes.base import Runtime
 from service.engine.timings import Timings
@@ -84,7 +85,7 @@ class Batcher:
         self._renewed_at = 0.0  # when its runtime was opened anew
         self._admission = Admission(self._name, self, self._queue, self.cost, lanes)
         self._calling = False  # a lane is about to be called
-        self._pushed = 0  # requests so far
+        self._came = 0  # requests so far, and promises to those on their way
         # What was admitted last: rows, deadline, requests so far, when, and the seconds that it should take.
         self._admitted: tuple[int, float | None, int, float, float] = (0, None, -1, 0.0, 0.0)
         self._callers = Callers(self._name, self._loop, self._learn)
@@ -118,29 +119,34 @@ class Batcher:
         try:
             with self._lanes.lock:
                 expected = self._check(rows, None if deadline is None else deadline - self._loop.time())
-                self._admitted = (rows, deadline, self._pushed, time.monotonic(), expected)
+                self._admitted = (rows, deadline, self._came, time.monotonic(), expected)
         except ServiceError as error:
             self.refused(error)
             raise
 
-    def overload(self, rows: int, left: float | None, coming: int = 0) -> OverloadedError | None:
-        """The error with which `run` would refuse a request because of others; counted, since it is to be answered.
+    def promise(self, rows: int, left: float | None) -> Place | OverloadedError | None:
+        """A place for a request that is on its way to `run`, or the error with which others are in its way.
+
+        The error is counted, since it is to be answered. None is for whatever else `run` would refuse: it says why.
 
         Args:
             rows: How many it has.
             left: Seconds until its deadline; None if it has none.
-            coming: Rows of requests that were not refused, and are not in the queue yet.
         """
         with self._lanes.lock:
-            if self._lanes.stopping or not self._keeper.usable:
+            if self._unable() is not None or not self._keeper.usable:
                 return None
-            error = self._admission.overload(rows, left, self.limits, coming)
-        return None if error is None else self.refused(error)
+            expected, error = self._admission.judge(rows, left, self.limits)
+        if error is None:
+            self._came += 1
+            return Place(self._admission.places, rows, time.monotonic() + expected)
+        return self.refused(error) if isinstance(error, OverloadedError) else None
 
     def left_to_do_s(self) -> float:
         """Seconds for which this process' share of the lanes has enough to do with what waits; 0 if it cannot run."""
         with self._lanes.lock:
-            return self.backlog_s() / self._lanes.allowed if self._keeper.usable else 0.0
+            queued_s = self.cost.runs(self._queue.images, self.limits.max_batch_size)
+            return queued_s / self._lanes.allowed if self._keeper.usable else 0.0
 
     def refused(self, error: Refused) -> Refused:
         """Count an error for which a request is not let in; to be raised by whoever asks."""
@@ -155,7 +161,7 @@ class Batcher:
         timings: Timings | None = None,
         *,
         alone: bool = False,
-        let_in: bool = False,
+        place: Place | None = None,
     ) -> Answer:
         """Run the graph on a request's rows, together with those of other requests.
 
@@ -165,7 +171,7 @@ class Batcher:
             deadline: Loop time after which nobody wants the answer.
             timings: Where the time went is added to it.
             alone: Nobody else seems to be asking: there is no need to wait for who comes in the same turn of the loop.
-            let_in: `overload` has found that others are not in the way, and counts it since: it is not asked again.
+            place: That it was promised, here or elsewhere; where it was here, others are not in its way.
 
         Returns:
             The outputs, first axis n.
@@ -182,7 +188,7 @@ class Batcher:
         job = Job(inputs, outputs, now, until, self._loop.create_future())
         ending: Ending = "failed"
         try:
-            self._enter(job, deadline, alone, let_in)
+            self._enter(job, deadline, alone, place)
             answer = await job.future
             ending = "ok"
         except asyncio.CancelledError:
@@ -266,7 +272,7 @@ class Batcher:
 
     def backlog_s(self) -> float:
         """See `Work`."""
-        return self.cost.runs(self._queue.images, self.limits.max_batch_size)
+        return self.cost.runs(self._queue.images + self._admission.places.rows, self.limits.max_batch_size)
 
     def abandon(self) -> None:
         """See `Work`."""
@@ -296,14 +302,13 @@ class Batcher:
             self.limits = dataclasses.replace(self.limits, max_batch_size=rows)
             self._observer.shrunk(self.source, rows)
 
-    def _enter(self, job: Job, deadline: float | None, alone: bool, let_in: bool) -> None:
+    def _enter(self, job: Job, deadline: float | None, alone: bool, place: Place | None) -> None:
         with self._lanes.lock:
-            *asked, noted, expected = self._admitted
-            if asked != [job.rows, deadline, self._pushed] or job.arrived - noted > _SAME_MOMENT_S:
-                left = None if job.deadline is None else job.deadline - job.arrived
-                expected = self._check(job.rows, left, let_in)
-            job.expected = job.arrived + expected
-            self._pushed += 1
+            if place is not None and self._redeem(place, job):
+                job.expected = place.expected
+            else:
+                job.expected = job.arrived + self._expected_s(job, deadline)
+            self._came += 1
             batch = self._past_the_queue(job) if alone and not self._queue.images else None
             if batch is None:
                 if not self._queue.images:
@@ -317,6 +322,21 @@ class Batcher:
             self._loop.call_soon(self._call)
         self._callers.add(job)
         self._watchdog.watch()
+
+    def _redeem(self, place: Place, job: Job) -> bool:
+        """Take it back, and say whether it was promised here, for this, and can be kept."""
+        same = place.rows == job.rows and place.is_one_of(self._admission.places)
+        place.give_up()
+        in_time = (
+            job.deadline is None or place.expected <= job.deadline
+        )  # which may be earlier than it was promised for
+        return same and in_time and self._unable() is None
+
+    def _expected_s(self, job: Job, deadline: float | None) -> float:
+        *asked, noted, expected = self._admitted
+        if asked == [job.rows, deadline, self._came] and job.arrived - noted <= _SAME_MOMENT_S:
+            return expected
+        return self._check(job.rows, None if job.deadline is None else job.deadline - job.arrived)
 
     def _past_the_queue(self, job: Job) -> Batch | None:
         expected = self._short_s(job.rows)
@@ -381,9 +401,10 @@ class Batcher:
                 self._queue.discard(job)
         self._observer.ended(self.source, ending)
 
-    def _check(self, rows: int, left: float | None, let_in: bool = False) -> float:
+    def _check(self, rows: int, left: float | None) -> float:
         """Seconds until an answer, where there is a deadline."""
-        expected, error = self._judge(rows, left, let_in)
+        error = self._unable()
+        expected, error = (0.0, error) if error is not None else self._admission.judge(rows, left, self.limits)
         if error is None:
             return expected
         try:
@@ -391,13 +412,14 @@ class Batcher:
         finally:
             del error  # it holds this frame: a circle for each refusal, until the garbage collector stops everybody
 
-    def _judge(self, rows: int, left: float | None, let_in: bool) -> tuple[float, ServiceError | None]:
+    def _unable(self) -> ServiceError | None:
+        """Why nobody is let in, whatever they ask."""
         lanes = self._lanes
         if lanes.stopping:
-            return 0.0, StoppingError("the service is shutting down; ask another instance")
+            return StoppingError("the service is shutting down; ask another instance")
         if not lanes.alive or not (self._keeper.usable or self._keeper.renewing):
-            return 0.0, self._unavailable()
-        return self._admission.judge(rows, left, self.limits, let_in)
+            return self._unavailable()
+        return None
 
     def _learn(self, job: Job, error_s: float) -> None:
         if self._keeper.usable and job.arrived >= self._renewed_at:  # waits for a new runtime could not be foreseen

@@ -38,7 +38,7 @@ class Work(Protocol):
         """The next batch and the lane time that it should take, in seconds; None if nobody wants it any more."""
 
     def backlog_s(self) -> float:
-        """Lane time of all that waits, in seconds."""
+        """Lane time of all that waits or is about to, in seconds."""
 
     def abandon(self) -> None:
         """No lane is left: nothing that waits will ever run."""

@@ -12,10 +12,10 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from service.app import create_app, entrance
-from service.bursts import Burst
-from service.engine.admission import Admission
+from service.bursts import Burst, LetIn
 from service.engine.batcher import Batcher
-from service.errors import OverloadedError
+from service.engine.places import Place, Places
+from service.heads import Heads
 from service.processes.server import Server
 from service.settings import Settings
 from service.transport import Protocol, cycle_of
@@ -34,10 +34,8 @@ def test_all_are_called_in_their_order_and_once() -> None:
         burst, called = Burst(), []
         for number in range(3):
             burst.add(partial(called.append, number), LATER_S)
-        assert burst.pending
         assert called == []
         burst.begin()
-        assert not burst.pending
         burst.begin()
         assert called == [0, 1, 2]
 
@@ -99,18 +97,26 @@ class Lines:
 
     Attributes:
         seen: Of each request that it met, the body.
+        places: That they were promised.
+        may_wait_s: Each of them.
+        heads: That they all know.
     """
 
     def __init__(self) -> None:
         self.seen: list[bytes] = []
         self.burst = Burst()
+        self.places = Places()
+        self.may_wait_s = LATER_S
+        self.heads: Heads | None = Heads()
 
     def connect(self, app: Any = None) -> tuple[Protocol, Wire]:
         async def answer(scope: Scope, _: Receive, send: Send) -> None:
             await self._answer(scope, send)
 
         protocol, wire, self.state = connect(app or answer, 60.0)
-        protocol.judge, protocol.burst = lambda *_: LATER_S, self.burst
+        protocol.heads = self.heads
+        protocol.judge = lambda *_: LetIn(Place(self.places, 1, 0.0), self.may_wait_s)
+        protocol.burst = self.burst
         return protocol, wire
 
     async def settle(self) -> None:
@@ -131,25 +137,24 @@ def request(seed: int, timeout_ms: int = 60000) -> bytes:
 
 
 def with_lines(work: Callable[[Lines], Coroutine[Any, Any, None]]) -> None:
-    async def main() -> None:
+    """Do some work with connections that let their parser read the heads, and once more with those that know them."""
+
+    async def main(known: bool) -> None:
         lines = Lines()
+        lines.heads = Heads() if known else None
         protocol, _ = lines.connect()
-        protocol.data_received(request(0))  # its head is not known yet
+        protocol.data_received(request(0))
+        lines.burst.begin()
         await lines.settle()
         assert len(lines.seen) == 1
         lines.seen.clear()
-        heads = protocol.heads
-        make = lines.connect
-
-        def knowing(app: Any = None) -> tuple[Protocol, Wire]:
-            made, wire = make(app)
-            made.heads = heads
-            return made, wire
-
-        lines.connect = knowing  # type: ignore[method-assign]
         await work(lines)
+        lines.burst.begin()
+        await lines.settle()
+        assert (lines.places.requests, lines.places.rows) == (0, 0)
 
-    run(main())
+    for known in (False, True):
+        run(main(known))
 
 
 def test_requests_of_several_connections_begin_together_in_their_order() -> None:
@@ -174,7 +179,7 @@ def test_request_that_may_not_wait_begins_after_those_that_came_before() -> None
         protocol, _ = lines.connect()
         protocol.data_received(request(1))
         other, _ = lines.connect()
-        other.judge = lambda *_: 0.0
+        lines.may_wait_s = 0.0
         other.data_received(request(2))
         await lines.settle()
         assert [int(body[-5:-1]) for body in lines.seen] == [1, 2]
@@ -193,6 +198,30 @@ def test_next_request_of_a_connection_waits_for_the_one_before_it() -> None:
         await lines.settle()
         assert [int(body[-5:-1]) for body in lines.seen] == [1, 2]
         assert b"".join(wire.writes).count(b"HTTP/1.1 200") == 2
+
+    with_lines(work)
+
+
+def test_place_of_what_is_no_request_is_given_up() -> None:
+    async def main() -> None:
+        lines = Lines()
+        protocol, wire = lines.connect()
+        protocol.data_received(b"GARBAGE\r\n\r\n")
+        assert wire.writes[0].startswith(b"HTTP/1.1 400")
+        assert lines.places.requests == 0
+
+    run(main())
+
+
+def test_request_that_was_promised_nothing_begins_at_once_and_alone() -> None:
+    async def work(lines: Lines) -> None:
+        protocol, _ = lines.connect()
+        protocol.data_received(request(1))
+        other, _ = lines.connect()
+        other.judge = lambda *_: None
+        other.data_received(request(2))
+        await lines.settle()
+        assert [int(body[-5:-1]) for body in lines.seen] == [2]
 
     with_lines(work)
 
@@ -246,12 +275,8 @@ def ask(client: Client, timeout_ms: int, waits_s: float, leaves: bool = False) -
     async def main() -> bytes:
         lines = Lines()
         protocol, wire = lines.connect(entrance(client.app))
-        protocol.data_received(request(0, timeout_ms))
-        while lines.state.tasks:
-            await asyncio.sleep(0.001)
-        wire.writes.clear()
         protocol.data_received(request(1, timeout_ms))
-        assert lines.burst.pending
+        assert not lines.state.tasks
         await asyncio.sleep(waits_s)
         if leaves:
             protocol.connection_lost(None)
@@ -278,24 +303,13 @@ def test_deadline_counts_from_its_arrival(store: Path) -> None:
     assert answer.startswith(b"HTTP/1.1 504"), answer
 
 
-def test_who_was_let_in_is_not_refused_because_of_others_after_all(
-    store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with serving(store) as client:
-        monkeypatch.setattr(
-            Admission, "_too_late", lambda *_: (0.1, OverloadedError("others are in the way", retry_after_s=1.0))
-        )
-        assert client.run(client.http.post("/sample", json={"n": 1})).status_code == 503
-        assert ask(client, 60000, 0.0).startswith(b"HTTP/1.1 200")
-
-
 def test_client_that_leaves_meanwhile_never_reaches_the_model(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(store) as client:
         asked: list[Any] = []
         run_graph = Batcher.run
         monkeypatch.setattr(Batcher, "run", lambda *given, **more: (asked.append(given), run_graph(*given, **more))[1])
         assert ask(client, 60000, 0.0, leaves=True) == b""
-        assert len(asked) == 1  # the first one, which did not wait
+        assert asked == []
         assert client.app.state.context.metrics.under_way == 0
 
 

@@ -14,7 +14,8 @@ from starlette.types import Receive, Scope, Send
 
 from service import heads
 from service.app import create_app
-from service.bursts import Burst
+from service.bursts import Burst, LetIn
+from service.engine.places import Place, Places
 from service.heads import Heads
 from service.processes.server import Server
 from service.settings import Settings
@@ -36,12 +37,14 @@ class Talk:
     Attributes:
         seen: Scope and body of each request that the application met.
         parsed: Pieces that the parser was given.
+        places: That requests were promised, if they were to begin later.
         writes: What went out, but for the time that it took.
     """
 
     def __init__(self, pieces: Sequence[bytes], known: Heads | None, burst: Burst | None = None) -> None:
         self.seen: list[Seen] = []
         self.parsed: list[bytes] = []
+        self.places = Places()
         run(self._go(pieces, known, burst))
 
     async def _go(self, pieces: Sequence[bytes], known: Heads | None, burst: Burst | None) -> None:
@@ -51,7 +54,7 @@ class Talk:
         protocol, wire, state = connect(app, 60.0)
         protocol.heads = known
         if burst is not None:
-            protocol.judge, protocol.burst = lambda *_: 60.0, burst
+            protocol.judge, protocol.burst = lambda *_: LetIn(Place(self.places, 1, 0.0), 60.0), burst
         parse = protocol._parse
         protocol._parse = lambda data: (self.parsed.append(data), parse(data))  # type: ignore[method-assign]
         for piece in pieces:
@@ -68,6 +71,7 @@ class Talk:
         self.total = state.total_requests
         protocol.connection_lost(None)
         await asyncio.gather(*state.tasks)
+        assert self.places.requests == 0
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         shown = {key: value for key, value in scope.items() if not key.startswith("genserve")}

@@ -88,6 +88,7 @@ def test_closed_timer_never_rings() -> None:
         timer, rung = LazyTimer(loop), list[int]()
         timer.set(loop.time() + 0.01, lambda: rung.append(1))
         timer.close()
+        timer.set(loop.time() + 0.01, lambda: rung.append(2))  # by who has not heard of it yet
         await asyncio.sleep(0.03)
         assert not rung
 

@@ -265,7 +265,7 @@ def test_only_where_a_request_may_begin_it_may_be_refused(pieces: list[bytes], a
 
     async def main() -> None:
         protocol, _, state = connect(whole)
-        protocol.judge = lambda head, body: float(found.append(head + body) or 0)  # and so nothing is refused
+        protocol.judge = lambda head, body: found.append(head + body)  # and so nothing is refused
         for piece in pieces:
             protocol.data_received(piece)
             while state.tasks:
@@ -281,7 +281,7 @@ def test_nobody_is_refused_while_another_answer_is_under_way() -> None:
 
     async def main() -> None:
         protocol, _, state = connect(whole)
-        protocol.judge = lambda head, body: float(found.append(head + body) or 0)
+        protocol.judge = lambda head, body: found.append(head + body)
         protocol.data_received(POST % b"")
         protocol.data_received(POST % b"")  # before the first had a turn of the loop
         while state.tasks:
@@ -296,7 +296,7 @@ def test_refused_at_once_the_client_has_its_answer_in_one_write_and_may_ask_agai
     async def main() -> None:
         protocol, wire, state = connect(whole)
         refusal = 503, b"content-length: 2\r\n", b"no"
-        protocol.judge = lambda head, _: (lambda: refusal) if head.startswith(b"POST /s") else 0.0
+        protocol.judge = lambda head, _: (lambda: refusal) if head.startswith(b"POST /s") else None
         protocol.data_received(POST % b"")
         assert wire.writes == [b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\nno"]
         assert not state.tasks

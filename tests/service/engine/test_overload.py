@@ -5,6 +5,7 @@ The runtime sleeps for a known time per run and per row, and all is compared wit
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import time
 from collections.abc import Sequence
@@ -13,8 +14,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from service.engine import batcher as batcher_module
 from service.engine.batcher import Batcher
 from service.engine.cost import CostModel
+from service.engine.places import Place
 from service.errors import DeadlineError, OverloadedError, ServiceError, StoppingError
 from tests.service.engine.fakes import (
     Array,
@@ -247,29 +250,130 @@ def test_idle_engine_lets_in_a_large_request_however_wrong_earlier_expectations_
     run(main())
 
 
-def test_overload_is_told_without_a_request_and_counted() -> None:
+def test_place_or_overload_is_told_without_a_request_and_counted() -> None:
     async def main() -> None:
         runtime, recorder = FakeRuntime(), Recorder()
         runtime.gate.clear()
         async with lanes_of(1) as lanes:
             batcher = batcher_of(runtime, lanes, recorder, queue_images=8, cost=CostModel([(8, 1.0)]))
-            assert batcher.overload(1, 10.0) is None  # it would start at once
+            place = batcher.promise(1, 10.0)  # it would start at once
+            assert isinstance(place, Place)
+            place.give_up()
             tasks = [ask(batcher, rows(0)), ask(batcher, rows(*range(4)))]
             await until(lambda: lanes.busy == 1)
             tasks.append(ask(batcher, rows(*range(4))))
             await asyncio.sleep(0)
-            assert batcher.overload(4, None) is None
+            place = batcher.promise(4, None)
+            assert isinstance(place, Place)
+            assert isinstance(batcher.promise(1, None), OverloadedError)  # it has promised all that there was
+            place.give_up()
             for rows_, left in ((5, None), (1, 1.1)):  # no room; no time
-                error = batcher.overload(rows_, left)
+                error = batcher.promise(rows_, left)
                 assert isinstance(error, OverloadedError)
                 assert (error.retry_after_s or 0) > 0
-            assert batcher.overload(1, 0.1) is None  # that is no matter of others
-            assert batcher.overload(1, None, coming=4) is not None
+            assert batcher.promise(1, 0.1) is None  # that is no matter of others
             lanes.refuse()
-            assert batcher.overload(5, None) is None  # nor is that
+            assert batcher.promise(5, None) is None  # nor is that
             runtime.gate.set()
             await asyncio.gather(*tasks)
         assert recorder.endings == {"ok": 3, "overloaded": 3}
+
+    run(main())
+
+
+def test_place_is_good_once_in_its_own_queue_and_for_as_many_rows() -> None:
+    async def main() -> None:
+        runtime = FakeRuntime()
+        runtime.gate.clear()
+        async with lanes_of(1) as lanes:
+            batcher, other = (batcher_of(runtime, lanes, queue_images=4, cost=CostModel([(8, 1.0)])) for _ in range(2))
+            tasks = [ask(batcher, rows(0))]
+            await until(lambda: lanes.busy == 1)
+            first, second, elsewhere = (each.promise(2, None) for each in (batcher, batcher, other))
+            assert isinstance(first, Place)
+            assert isinstance(second, Place)
+            assert isinstance(elsewhere, Place)
+            for place, size in ((elsewhere, 2), (second, 3)):
+                with pytest.raises(OverloadedError):
+                    await batcher.run({"x": rows(*range(size))}, ["y"], place=place)
+            batcher.limits = dataclasses.replace(batcher.limits, queue_images=1)
+            tasks.append(asyncio.ensure_future(batcher.run({"x": rows(0, 1)}, ["y"], place=first)))
+            await until(lambda: batcher.queued_images == 2)  # nobody is in its way
+            with pytest.raises(OverloadedError):
+                await batcher.run({"x": rows(0, 1)}, ["y"], place=first)
+            assert batcher._admission.places.requests == other._admission.places.requests == 0
+            runtime.gate.set()
+            await asyncio.gather(*tasks)
+
+    run(main())
+
+
+def test_place_is_no_good_for_an_earlier_deadline_than_it_was_promised_for() -> None:
+    async def main() -> None:
+        runtime = FakeRuntime()
+        runtime.gate.clear()
+        async with lanes_of(1) as lanes:
+            batcher = batcher_of(runtime, lanes, cost=CostModel([(1, 1.0), (8, 1.0)]))
+            tasks = [ask(batcher, rows(0))]
+            await until(lambda: lanes.busy == 1)
+            tasks.append(ask(batcher, rows(0)))
+            await asyncio.sleep(0)
+            now = asyncio.get_running_loop().time()
+            for left, error in ((1.5, OverloadedError), (0.5, DeadlineError)):
+                place = batcher.promise(1, 10.0)
+                assert isinstance(place, Place)
+                with pytest.raises(error):
+                    await batcher.run({"x": rows(1)}, ["y"], now + left, place=place)
+            place = batcher.promise(1, 10.0)
+            assert isinstance(place, Place)
+            tasks.append(asyncio.ensure_future(batcher.run({"x": rows(1)}, ["y"], now + 9.0, place=place)))
+            await until(lambda: batcher.queued_images == 2)
+            runtime.gate.set()
+            await asyncio.gather(*tasks)
+
+    run(main())
+
+
+def test_who_was_admitted_before_a_promise_is_judged_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher_module, "_SAME_MOMENT_S", 60.0)
+
+    async def main() -> None:
+        runtime = FakeRuntime()
+        runtime.gate.clear()
+        async with lanes_of(1) as lanes:
+            batcher = batcher_of(runtime, lanes, queue_images=1, cost=CostModel([(8, 1.0)]))
+            task = ask(batcher, rows(0))
+            await until(lambda: lanes.busy == 1)
+            batcher.admit(1)
+            assert isinstance(batcher.promise(1, None), Place)
+            with pytest.raises(OverloadedError):
+                await batcher.run({"x": rows(0)}, ["y"])
+            runtime.gate.set()
+            await task
+
+    run(main())
+
+
+def test_promises_of_another_queue_take_their_share_of_the_lanes() -> None:
+    async def main() -> None:
+        runtime = FakeRuntime()
+        runtime.gate.clear()
+        async with lanes_of(1) as lanes:
+            first, second = (batcher_of(runtime, lanes, cost=CostModel([(1, 1.0), (8, 1.0)])) for _ in range(2))
+            tasks = [ask(first, rows(0))]
+            await until(lambda: lanes.busy == 1)
+            tasks += [ask(first, rows(*range(8))), ask(first, rows(*range(8))), ask(second, rows(0))]
+            await until(lambda: first.queued_images == 16 and second.queued_images == 1)
+            before = first.promise(1, 100.0)
+            assert isinstance(before, Place)
+            before.give_up()
+            place = second.promise(8, None)
+            after = first.promise(1, 100.0)
+            assert isinstance(place, Place)
+            assert isinstance(after, Place)
+            assert after.expected > before.expected + 0.5
+            runtime.gate.set()
+            await asyncio.gather(*tasks)
 
     run(main())
 
@@ -300,7 +404,7 @@ def test_refusals_leave_nothing_for_the_garbage_collector() -> None:
                         batcher.admit(2)
                     with contextlib.suppress(DeadlineError):
                         await batcher.run({"x": rows(1)}, ["y"], asyncio.get_running_loop().time() + 0.01)
-                    batcher.overload(2, None)
+                    batcher.promise(2, None)
                 # A timer that has rung may hold the last one that it brought about, and no more.
                 assert len([error for error in errors() if id(error) not in before]) <= 1
             finally:
