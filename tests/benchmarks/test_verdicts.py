@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.arrivals import Answers
 from benchmarks.connection import BROKEN
-from benchmarks.overload import Round, Verdict, again_rows
+from benchmarks.overload import Round, Verdict, again_rows, goodputs, peaks_of
 from benchmarks.soak import Holding, verdicts
 
 PEAK, TIMEOUT_MS, BATCH_MS = 100.0, 500.0, 20.0
@@ -13,7 +13,7 @@ GOOD = {200: [0.4] * 950, 503: [0.005] * 2000}
 
 def verdict(*rounds: dict[int, list[float]]) -> Verdict:
     """Of ten seconds each."""
-    made = [Round(Answers(seconds=10.0, latencies=latencies), PEAK, TIMEOUT_MS) for latencies in rounds]
+    made = [Round(Answers(seconds=10.0, latencies=latencies), [PEAK], TIMEOUT_MS) for latencies in rounds]
     return Verdict(made, BATCH_MS)
 
 
@@ -24,7 +24,15 @@ def test_goodput_counts_answers_in_time_alone() -> None:
 
 def test_what_is_answered_when_nobody_asks_any_more_is_no_goodput() -> None:
     answers = Answers(seconds=10.0, latencies=GOOD, after={200: [0.4] * 50 + [0.6] * 3})
-    assert Round(answers, PEAK, TIMEOUT_MS).goodput == pytest.approx(0.9)
+    assert goodputs([Round(answers, [PEAK], TIMEOUT_MS)]) == pytest.approx([0.9])
+
+
+def test_peak_is_that_of_the_load_that_is_best_in_the_median_and_not_of_each_rounds_luck() -> None:
+    rounds = [
+        Round(Answers(seconds=10.0, latencies=GOOD), peaks, TIMEOUT_MS) for peaks in ((90, 100), (130, 95), (80, 190))
+    ]
+    assert peaks_of(rounds) == [100, 95, 190]
+    assert goodputs(rounds) == pytest.approx([0.95, 1.0, 0.5])
 
 
 @pytest.mark.parametrize(
@@ -67,7 +75,7 @@ def test_of_several_rounds_goodput_is_the_median_and_all_else_the_worst() -> Non
 
 def test_who_asks_again_at_once_is_told_of_by_the_median() -> None:
     rounds = [
-        Round(Answers(seconds=10.0, latencies={200: [0.4] * n, 503: [0.2] * 900}), PEAK, TIMEOUT_MS)
+        Round(Answers(seconds=10.0, latencies={200: [0.4] * n, 503: [0.2] * 900}), [PEAK], TIMEOUT_MS)
         for n in (500, 900, 800)
     ]
     assert [*again_rows(rounds, 1024)] == [
