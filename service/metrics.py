@@ -28,13 +28,16 @@ _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _GRAPH = ("model", "version", "graph")
 _MOST_UNCOUNTED = 4096
-_NO_STAGES = (0.0,) * len(STAGES)
 
 
 # An answered request: route, method, status, seconds, problem's code; model, version, images, seconds in each stage.
 # Numbers and text alone, so that thousands that wait cost the garbage collector nothing; no names, for which see
 # docs/decisions/0004-what-the-engine-spends.md.
 _Done = tuple[str, str, int, float, str | None, str | None, int | None, int, tuple[float, ...]]
+
+
+# Seconds of those that were refused before they were parsed, by route, method, status and the problem's code.
+_Refusals = defaultdict[tuple[str, str, int, str], list[float]]
 
 
 class GraphState(NamedTuple):
@@ -76,6 +79,7 @@ class Metrics:
         self.under_way = 0
         self._loop_s = 0.0
         self._requests_done: list[_Done] = []
+        self._refusals = _Refusals(list)
         self._batches: list[tuple[Source, int, int, float]] = []
         self._endings: list[tuple[Source, Ending]] = []
         self._make_request_metrics(self.registry)
@@ -96,9 +100,12 @@ class Metrics:
         stages = (t.queue_s, t.batch_s, t.compute_s, trace.encode_s, trace.send_s)
         self._note((trace.route, method, status, seconds, trace.code, trace.name, trace.version, trace.images, stages))
 
-    def refused(self, route: str, method: str, status: int, seconds: float, code: str, name: str, version: int) -> None:
+    def refused(self, route: str, method: str, status: int, code: str, seconds: float) -> None:
         """A request was refused before it was parsed."""
-        self._note((route, method, status, seconds, code, name, version, 0, _NO_STAGES))
+        found = self._refusals[route, method, status, code]
+        found.append(seconds)
+        if len(found) >= _MOST_UNCOUNTED:
+            self.count()
 
     def held_back(self) -> None:
         """A refusal is held back for a while."""
@@ -143,9 +150,11 @@ class Metrics:
     def count(self) -> None:
         """Count what was only noted so far."""
         done, self._requests_done = self._requests_done, []
+        refusals, self._refusals = self._refusals, _Refusals(list)
         batches, self._batches = self._batches, []
         endings, self._endings = self._endings, []
         self._count_requests(done)
+        self._count_refusals(refusals)
         self._count_stages(done)
         self._count_batches(batches)
         for (source, ending), times in Tally(endings).items():
@@ -176,6 +185,12 @@ class Metrics:
             self._problems.labels(*problem).inc(times)
         for which, number in images.items():
             self._images.labels(*which).inc(number)
+
+    def _count_refusals(self, refusals: _Refusals) -> None:
+        for (route, method, status, code), seconds in refusals.items():
+            self._requests.labels(route, method, str(status)).inc(len(seconds))
+            self._request_seconds.labels(route, method).observe_many(seconds)
+            self._problems.labels(route, code).inc(len(seconds))
 
     def _count_stages(self, done: Iterable[_Done]) -> None:
         found = defaultdict(list)

@@ -30,17 +30,28 @@ def problem(error: ServiceError, trace: Trace, headers: Mapping[str, str] | None
 
 def document(error: ServiceError, request_id: str) -> tuple[bytes, bytes]:
     """An error as a problem document; and the head line, with its line end, that says when to come back, if it does."""
+    begun, retry_after = opening(error)
+    return closed(begun, request_id.encode()), retry_after
+
+
+def opening(error: ServiceError) -> tuple[bytes, bytes]:
+    """The same, but of the document only what is before the request id."""
     body = {
         "type": f"urn:genserve:problem:{error.code}",
         "title": error.title,
         "status": error.status,
         "detail": error.detail,
         "code": error.code,
-        "request_id": request_id,
+        "request_id": "",
     }
     seconds = error.retry_after_s
     retry_after = b"" if seconds is None else b"retry-after: %d\r\n" % max(1, math.ceil(seconds))
-    return orjson.dumps(error.extra | body, default=str), retry_after
+    return orjson.dumps(error.extra | body, default=str)[:-2], retry_after
+
+
+def closed(begun: bytes, request_id: bytes) -> bytes:
+    """The whole document; request ids have nothing that JSON would escape."""
+    return b'%b%b"}' % (begun, request_id)
 
 
 def invalid(error: ValidationError | RequestValidationError) -> InvalidRequestError:

@@ -25,11 +25,12 @@ from service.catalog import Catalog
 from service.context import Context
 from service.endpoint import timeout_s
 from service.engine.places import Place
-from service.errors import OverloadedError, ServiceError
+from service.errors import ServiceError
 from service.heads import FRAMING, PERSISTENT
 from service.model import Model
 from service.priority import wait_for_turn
-from service.problems import document
+from service.problems import closed
+from service.standing import Refusals, Standing
 from service.trace import request_id_for
 from service.transport import Verdict
 from service.workers import SMALL
@@ -80,6 +81,7 @@ class Shedder:
         self._catalog: Catalog | None = None
         self._watchful = 0  # requests to be let in until nobody is looked at here any more
         self._refused = False  # somebody was, since the last tick
+        self._refusals = Refusals()
         self._heads: dict[bytes, _Head | None] = {}  # clients send the same head again and again
 
     def overloaded(self) -> None:
@@ -114,6 +116,7 @@ class Shedder:
 
     def tick(self) -> None:
         """To be called on the event loop every second or so: if nobody was refused since, the overload is over."""
+        self._refusals.forget()
         if self._watchful and not self._refused:
             self._watchful = 0
             wait_for_turn(False)
@@ -131,10 +134,17 @@ class Shedder:
         model = self._model(ref, n)
         if model is None:
             return None
-        found = model.promise("decode", n, head.seconds)
-        if isinstance(found, Place):
-            return LetIn(found, self._may_wait_s(model, n))
-        return None if found is None else functools.partial(self._answer, found, model, n, head.request_id, started)
+        standing = self._refusals.find(model, n, head.seconds, started)
+        if standing is not None:
+            model.refused("decode", standing.error)
+        else:
+            found = model.promise("decode", n, head.seconds)
+            if isinstance(found, Place):
+                return LetIn(found, self._may_wait_s(model, n))
+            if found is None:
+                return None
+            standing = self._refusals.add(found, model, n, head.seconds, started)
+        return functools.partial(self._answer, standing, n, head.request_id, started)
 
     def _may_wait_s(self, model: Model, n: int) -> float:
         if n * model.values > SMALL and self._context.workers.wait_s:
@@ -155,19 +165,18 @@ class Shedder:
             return None
         return catalog.find(ref)
 
-    def _answer(
-        self, error: OverloadedError, model: Model, n: int, given: bytes | None, started: float
-    ) -> tuple[int, bytes, bytes]:
+    def _answer(self, standing: Standing, n: int, given: bytes | None, started: float) -> tuple[int, bytes, bytes]:
         """As the middleware would, but without what a request on its way needs."""
-        about, status, request_id = model.identity, error.status, request_id_for(given)
-        body, lines = document(error, request_id)
+        error, request_id = standing.error, request_id_for(given)
+        status, encoded = error.status, request_id.encode()
+        body = closed(standing.opening, encoded)
         seconds = time.perf_counter() - started
         try:
-            self._context.metrics.refused(_ROUTE, "POST", status, seconds, error.code, about.name, about.version)
-            self._context.access.note(request_id, _ROUTE, model.ref, n, error.code, "POST", status, seconds)
+            self._context.metrics.refused(_ROUTE, "POST", status, error.code, seconds)
+            self._context.access.note(request_id, _ROUTE, standing.model.ref, n, error.code, "POST", status, seconds)
         except Exception:  # the client is to have its answer whatever becomes of the notes
             log.exception("unforeseen", path=_ROUTE)
-        return status, _LINES % (len(body), lines, request_id.encode(), 1e3 * seconds), body
+        return status, _LINES % (len(body), standing.lines, encoded, 1e3 * seconds), body
 
 
 def _read_head(head: bytes, default_ms: float) -> _Head | None:

@@ -71,6 +71,30 @@ def test_every_request_is_counted_once(requests: int) -> None:
         assert found[stage.format("sum", "encode")] == 0
 
 
+@pytest.mark.parametrize("requests", [3, 10_000])
+def test_refusals_before_anything_was_parsed_count_like_all_others(requests: int) -> None:
+    one, other = Metrics(), Metrics()
+    for _ in range(requests):
+        one.refused("/sample", "POST", 503, "overloaded", 0.02)
+        other.request_began()
+        trace = Trace("id")
+        trace.route, trace.code = "/sample", "overloaded"
+        other.request_ended(trace, "POST", 503, 0.02)
+    for _ in range(2):
+        found, expected = samples(one.render()), samples(other.render())
+        names = [name for name in expected if name.startswith(("genserve_request", "genserve_problem"))]
+        assert expected["genserve_requests_total{'method': 'POST', 'route': '/sample', 'status': '503'}"] == requests
+        names = [name for name in names if "created" not in name]
+        assert {name: found.get(name) for name in names} == pytest.approx({name: expected[name] for name in names})
+
+
+def test_refusals_do_not_wait_without_end_to_be_counted() -> None:
+    metrics = Metrics()
+    for _ in range(10_000):
+        metrics.refused("/sample", "POST", 503, "overloaded", 0.02)
+    assert sum(map(len, metrics._refusals.values())) < 5000
+
+
 def test_methods_that_nobody_knows_make_no_series_of_their_own() -> None:
     metrics = Metrics()
     metrics.request_began()
