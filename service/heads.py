@@ -13,7 +13,7 @@ _MOST = 256
 # They say how a message is framed, or what becomes of the connection: that is always for the parser.
 FRAMING = frozenset({b"connection", b"expect", b"te", b"trailer", b"transfer-encoding", b"upgrade"})
 PERSISTENT = b"keep-alive"  # a `Connection` that goes without saying
-_NEVER_THE_SAME = frozenset({b"x-request-id", b"traceparent"})
+NEVER_THE_SAME = frozenset({b"x-request-id", b"traceparent"})
 _IN_THE_HEAD = ("type", "asgi", "http_version", "root_path", "method", "path", "raw_path", "query_string")  # of a scope
 
 
@@ -68,4 +68,4 @@ class Heads:
 
 def _may_come_again(headers: tuple[tuple[bytes, bytes], ...]) -> bool:
     names = {name for name, value in headers if (name, value.lower()) != (b"connection", PERSISTENT)}
-    return FRAMING.isdisjoint(names) and _NEVER_THE_SAME.isdisjoint(names)
+    return FRAMING.isdisjoint(names) and NEVER_THE_SAME.isdisjoint(names)

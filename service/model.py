@@ -104,7 +104,7 @@ class Model:
         return 0.0 if batcher is None else batcher.left_to_do_s()
 
     def refused(self, graph: GraphName, error: Refused) -> Refused:
-        """Count an error that `run` does not know of as one of the graph's; to be raised by whoever asks."""
+        """Count an error that `run` does not know of as one of the graph's; for whoever asks to raise, or to answer."""
         return self._batcher(graph).refused(error)
 
     def run(

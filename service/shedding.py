@@ -3,12 +3,12 @@
 On the usual way a refusal costs the event loop as much as an answer, and at three times its capacity a service refuses
 two of three: that is time which the model does not get (docs/decisions/0011-refusing-at-the-door.md). So here a request
 is looked at just closely enough to know that it is a whole one, for how many images of which model, and until when. The
-engine judges it as ever. Whatever is unusual, and whoever is let in, goes the usual way from the start; so a request
-that has something wrong with it beside may hear 503 first.
+engine judges it as ever, or has just judged one that asked for the same (`service.standing`). Whatever is unusual, and
+whoever is let in, goes the usual way from the start; so a request that has something wrong with it beside may hear 503
+first.
 
 Whoever is let in may begin a little later, together with others (`service.bursts`), as long as the lanes have enough to
-do with those who came before. Meanwhile the event loop waits for its turn where a lane runs on its core, instead of
-taking the core whenever something comes (docs/decisions/0013-heads-that-came-before.md).
+do with those who came before. And between two refusals the event loop may rest (`service.rests`).
 """
 
 import contextlib
@@ -26,10 +26,10 @@ from service.context import Context
 from service.endpoint import timeout_s
 from service.engine.places import Place
 from service.errors import ServiceError
-from service.heads import FRAMING, PERSISTENT
+from service.heads import FRAMING, NEVER_THE_SAME, PERSISTENT
 from service.model import Model
-from service.priority import wait_for_turn
 from service.problems import closed
+from service.rests import Rests
 from service.standing import Refusals, Standing
 from service.trace import request_id_for
 from service.transport import Verdict
@@ -40,6 +40,7 @@ _MOST_HEADS = 256
 _PUT_OFF_S = 0.03  # who is let in, at most
 _OF_THE_BACKLOG = 0.25  # and no more of what the lanes have to do before
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # no parser takes it in a head, and some proxies see a line's end
+_NEVER_THE_SAME = re.compile(rb"\r\n(?:%b)[ \t]*:" % b"|".join(sorted(NEVER_THE_SAME)), re.IGNORECASE)
 _ROUTE = "/sample"
 _REQUEST_LINE = b"POST /sample HTTP/1.1"
 _JSON = b"application/json"
@@ -73,21 +74,21 @@ class Shedder:
 
     Attributes:
         burst: In which those begin that were let in.
+        rests: Of the event loop.
     """
 
     def __init__(self, context: Context) -> None:
+        self._refusals = Refusals()
         self.burst = Burst()
+        self.rests = Rests(self._refusals.forget)
         self._context = context
         self._catalog: Catalog | None = None
         self._watchful = 0  # requests to be let in until nobody is looked at here any more
         self._refused = False  # somebody was, since the last tick
-        self._refusals = Refusals()
         self._heads: dict[bytes, _Head | None] = {}  # clients send the same head again and again
 
     def overloaded(self) -> None:
         """A request was refused on the usual way, which has found the models open."""
-        if not self._watchful:
-            wait_for_turn(True)
         self._watchful, self._refused = _LET_IN, True
         with contextlib.suppress(ServiceError):
             self._catalog = self._context.catalog()
@@ -108,8 +109,6 @@ class Shedder:
         verdict = self._judge(head, body)
         if verdict is None or isinstance(verdict, LetIn):
             self._watchful -= 1
-            if not self._watchful:
-                wait_for_turn(False)
         else:
             self._watchful, self._refused = _LET_IN, True
         return verdict
@@ -117,10 +116,14 @@ class Shedder:
     def tick(self) -> None:
         """To be called on the event loop every second or so: if nobody was refused since, the overload is over."""
         self._refusals.forget()
-        if self._watchful and not self._refused:
+        if not self._refused:
             self._watchful = 0
-            wait_for_turn(False)
         self._refused = False
+
+    def end(self) -> None:
+        """Have nothing wait any more: the service is about to end."""
+        self.burst.end()
+        self.rests.end()
 
     def _judge(self, given: bytes, body: bytes) -> Verdict:
         started = time.perf_counter()
@@ -143,7 +146,9 @@ class Shedder:
                 return LetIn(found, self._may_wait_s(model, n))
             if found is None:
                 return None
-            standing = self._refusals.add(found, model, n, head.seconds, started)
+            backlog_s = model.backlog_s("decode")
+            standing = self._refusals.add((model, n, head.seconds), found, started, backlog_s)
+            self.rests.want(backlog_s)
         return functools.partial(self._answer, standing, n, head.request_id, started)
 
     def _may_wait_s(self, model: Model, n: int) -> float:
@@ -152,11 +157,14 @@ class Shedder:
         return min(_PUT_OFF_S, _OF_THE_BACKLOG * model.backlog_s("decode"))
 
     def _head(self, head: bytes) -> _Head | None:
-        if head not in self._heads:
+        if head in self._heads:
+            return self._heads[head]
+        found = _read_head(head, self._context.settings.default_timeout_ms)
+        if _NEVER_THE_SAME.search(head) is None:
             if len(self._heads) >= _MOST_HEADS:
                 self._heads.clear()
-            self._heads[head] = _read_head(head, self._context.settings.default_timeout_ms)
-        return self._heads[head]
+            self._heads[head] = found
+        return found
 
     def _model(self, ref: str | None, n: int) -> Model | None:
         context, catalog = self._context, self._catalog

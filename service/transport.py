@@ -29,6 +29,7 @@ from service.bursts import Burst, LetIn
 from service.engine.places import Place
 from service.heads import Head, Heads
 from service.pacing import Pace
+from service.rests import Rests
 from service.timers import LazyTimer
 
 _CYCLE = "genserve.cycle"
@@ -112,6 +113,7 @@ class Protocol(HttpToolsProtocol):
         burst: In which those begin that are let in; None if they need not wait for each other.
         heads: That the parser has read before; None if it is to read them all.
         pace: Of refusals; None if none is to be held back.
+        rests: Of the event loop; None if it has none.
         refused_at: When something was last refused here because of others (monotonic seconds).
     """
 
@@ -119,6 +121,7 @@ class Protocol(HttpToolsProtocol):
     burst: Burst | None = None
     heads: Heads | None = None
     pace: Pace | None = None
+    rests: Rests | None = None
     refused_at = -math.inf
     _running: Cycle | None = None  # `cycle` is the last one that came, which waits if requests are pipelined
     _let_in: LetIn | None = None  # what is being read
@@ -130,9 +133,13 @@ class Protocol(HttpToolsProtocol):
         self.deadline = LazyTimer(self.loop)
         self._patience = LazyTimer(self.loop)  # with a client that owes us a request's head
         self._await_head()
+        if self.rests is not None:
+            self.rests.came += 1
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
+        if self.rests is not None:
+            self.rests.came += 1
         end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD) if len(data) <= _LONGEST else 0
         if end < len(_END_OF_HEAD) or not self._is_between_requests():
             self._parse(data)

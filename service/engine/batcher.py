@@ -149,7 +149,7 @@ class Batcher:
             return queued_s / self._lanes.allowed if self._keeper.usable else 0.0
 
     def refused(self, error: Refused) -> Refused:
-        """Count an error for which a request is not let in; to be raised by whoever asks."""
+        """Count an error for which a request is not let in; for whoever asks to raise, or to answer."""
         self._observer.ended(self.source, _ENDINGS.get(type(error), "failed"))
         return error
 

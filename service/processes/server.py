@@ -102,7 +102,7 @@ class Server(uvicorn.Server):
         self._stopped.set()
         self._pace.end()
         if self._shedder is not None:
-            self._shedder.burst.end()
+            self._shedder.end()
 
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
         """Not uvicorn's way: it would raise them again when all is done."""
@@ -196,7 +196,7 @@ class Server(uvicorn.Server):
     def _protocol(self) -> Protocol:
         made = Protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
         if self._shedder is not None:
-            made.judge, made.burst = self._shedder.judge, self._shedder.burst
+            made.judge, made.burst, made.rests = self._shedder.judge, self._shedder.burst, self._shedder.rests
         made.pace = self._pace
         made.heads = self._heads
         return made

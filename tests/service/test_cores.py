@@ -61,3 +61,16 @@ def test_a_thread_gives_way_alone() -> None:
     thread.join()
     assert found == [min(19, before + NICENESS)]
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
+@pytest.mark.parametrize("name", ["getpriority", "setpriority"])
+def test_a_thread_lives_where_it_may_not_give_way(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    asked: list[int] = []
+
+    def forbidden(*_: int) -> int:
+        asked.append(1)
+        raise PermissionError(f"{name} is not allowed here")
+
+    monkeypatch.setattr(os, name, forbidden)
+    give_way()
+    assert asked == ([1] if sys.platform == "linux" else [])

@@ -2,11 +2,8 @@
 
 import asyncio
 import json
-import os
 import re
 import socket
-import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +11,9 @@ import pytest
 
 from service import shedding
 from service.app import create_app
-from service.priority import give_way, wait_for_turn
 from service.processes.server import Server
 from service.settings import Settings
 from tests.service.scene import BODY, HEAD, Scene, parts_of, post, split
-
-ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="threads are not scheduled in this way here")
 
 
 def test_refusal_says_what_the_usual_way_says_but_needs_no_turn_of_the_event_loop(scene: Scene) -> None:
@@ -155,36 +149,27 @@ def test_after_an_overload_nobody_is_looked_at(scene: Scene, monkeypatch: pytest
     assert len(looked) == 3
 
 
-@ON_LINUX
-def test_while_it_refuses_the_event_loop_waits_for_its_turn(scene: Scene) -> None:
-    def waits() -> bool:
-        return os.sched_getscheduler(0) == os.SCHED_BATCH
-
+def test_after_so_many_in_a_row_that_were_not_refused_nobody_is_looked_at(scene: Scene) -> None:
     async def main(scene: Scene) -> None:
-        assert not waits()
         for _ in range(2):  # overloads
             assert (await scene.ask(post()))[1].startswith(b"HTTP/1.1 503")
-            assert waits()
             for left in range(shedding._LET_IN, 0, -1):
-                assert waits(), left
+                assert scene.shedder._watchful == left
                 assert scene.shedder.judge(*split(post(b'{"n": 1, "latents": []}'))) is None
-            assert not waits()
+            assert scene.shedder.judge(*split(post())) is None
 
     scene.run(main)
 
 
-@ON_LINUX
 def test_an_overload_that_nothing_follows_ends_with_a_tick_without_a_refusal(scene: Scene) -> None:
     async def main(scene: Scene) -> None:
         for _ in range(2):  # on the usual way, and at once
             assert (await scene.ask(post()))[1].startswith(b"HTTP/1.1 503")
             scene.shedder.tick()  # it was just before
-            assert os.sched_getscheduler(0) == os.SCHED_BATCH
+        assert callable(scene.shedder.judge(*split(post())))
         scene.shedder.tick()
-        assert os.sched_getscheduler(0) == os.SCHED_OTHER
+        scene.shedder.tick()
         assert scene.shedder.judge(*split(post())) is None
-        scene.shedder.tick()
-        assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
     scene.run(main)
 
@@ -203,45 +188,15 @@ def test_a_server_ticks(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ticks == [1]
 
 
-@ON_LINUX
-def test_a_thread_that_gives_way_does_not_wait_for_its_turn_because_its_maker_did() -> None:
-    found: list[tuple[int, int]] = []
-
-    def started() -> None:
-        before = os.sched_getscheduler(0)
-        give_way()
-        found.append((before, os.sched_getscheduler(0)))
-
-    def maker() -> None:
-        wait_for_turn(True)
-        thread = threading.Thread(target=started)
-        thread.start()
-        thread.join()
-        wait_for_turn(False)
-        found.append((os.sched_getscheduler(0), -1))
-
-    thread = threading.Thread(target=maker)
-    thread.start()
-    thread.join()
-    assert found == [(os.SCHED_BATCH, os.SCHED_OTHER), (os.SCHED_OTHER, -1)]
-
-
-@ON_LINUX
-def test_a_policy_that_the_operator_chose_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    changed: list[Any] = []
-    monkeypatch.setattr(os, "sched_getscheduler", lambda _: os.SCHED_FIFO)
-    monkeypatch.setattr(os, "sched_setscheduler", lambda *given: changed.append(given))
-    wait_for_turn(True)
-    wait_for_turn(False)
-    assert changed == []
-
-
 def test_who_asks_a_service_that_is_about_to_end_hears_it_the_usual_way(scene: Scene) -> None:
     async def main(scene: Scene) -> None:
         await scene.ask(post())
         assert callable(scene.shedder.judge(*split(post())))
-        scene.client.app.state.context.leaving = True
-        assert scene.shedder.judge(*split(post())) is None
+        context = scene.client.app.state.context
+        for state in ("leaving", "draining"):
+            setattr(context, state, True)
+            assert scene.shedder.judge(*split(post())) is None
+            setattr(context, state, False)
 
     scene.run(main)
 
@@ -273,7 +228,19 @@ def test_heads_are_not_kept_without_end(scene: Scene) -> None:
     async def main(scene: Scene) -> None:
         await scene.ask(post())
         for i in range(1000):
-            assert callable(scene.shedder.judge(*split(post(head=HEAD + b"X-Request-Id: %d\r\n" % i))))
-        assert len(scene.shedder._heads) <= shedding._MOST_HEADS
+            assert callable(scene.shedder.judge(*split(post(head=HEAD + b"X-Number: %d\r\n" % i))))
+            assert len(scene.shedder._heads) <= 256
+
+    scene.run(main)
+
+
+@pytest.mark.parametrize("name", [b"X-Request-Id", b"x-request-id", b"Traceparent"])
+def test_heads_that_never_come_again_drive_no_others_out(scene: Scene, name: bytes) -> None:
+    async def main(scene: Scene) -> None:
+        await scene.ask(post())
+        known = dict(scene.shedder._heads)
+        for i in range(1000):
+            assert callable(scene.shedder.judge(*split(post(head=HEAD + name + b": %d\r\n" % i))))
+        assert scene.shedder._heads == known
 
     scene.run(main)

@@ -1,25 +1,34 @@
 """A refusal stands for a moment: who asks for the same hears the same, and nobody else does."""
 
+import asyncio
+import dataclasses
 import json
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 
 from service import standing
-from service.engine.batcher import Batcher
 from service.errors import OverloadedError
 from service.model import Model
+from service.rests import Rests
 from service.standing import Refusals
 from tests.service.scene import HEAD, Scene, let_in, parts_of, post, split
 
 LONGEST_S, BACKLOG_S = 1e6, 1e9  # so that nothing ends by itself
 
 
+def busy(seconds: float) -> Callable[[Model, str], float]:
+    """So long has the decoder to do, and nobody is to ask about anything else."""
+    return lambda _, graph: {"decode": seconds}[graph]
+
+
 @pytest.fixture
 def judged(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """How often the engine judges while some requests are looked at, where refusals stand."""
     monkeypatch.setattr(standing, "_LONGEST_S", LONGEST_S)
-    monkeypatch.setattr(Batcher, "left_to_do_s", lambda _: BACKLOG_S)
+    monkeypatch.setattr(Model, "backlog_s", busy(BACKLOG_S))
+    monkeypatch.setattr(Rests, "want", lambda *_: None)
     times: list[int] = []
     promise = Model.promise
 
@@ -72,7 +81,7 @@ def test_nothing_stands_that_could_be_otherwise_by_now(
     async def main(scene: Scene) -> None:
         await scene.ask(post())
         monkeypatch.setattr(standing, "_LONGEST_S", longest_s)
-        monkeypatch.setattr(Batcher, "left_to_do_s", lambda _: backlog_s)
+        monkeypatch.setattr(Model, "backlog_s", busy(backlog_s))
         assert judged(post(), post(), post()) == 3
 
     scene.run(main)
@@ -84,7 +93,7 @@ def test_refusals_that_stand_are_counted_and_logged_like_all_others(
 ) -> None:
     async def main(scene: Scene) -> None:
         for i in range(5):
-            await scene.ask(post(head=HEAD + b"X-Request-Id: stands%d\r\n" % i))
+            await scene.ask(post(b'{"n": 2}', head=HEAD + b"X-Request-Id: stands%d\r\n" % i))
 
     scene.run(main)
     metrics = scene.client.get("/metrics").text
@@ -97,6 +106,7 @@ def test_refusals_that_stand_are_counted_and_logged_like_all_others(
     scene.client.app.state.context.access.flush()
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if '"stands' in line]
     assert [line["request_id"] for line in lines] == [f"stands{i}" for i in range(5)]
+    assert {line["n"] for line in lines} == {2}
     assert len({json.dumps({**line, "ms": 0, "timestamp": "", "request_id": ""}) for line in lines}) == 1
 
 
@@ -107,9 +117,9 @@ def test_model_that_was_opened_anew_is_asked_itself(
         await scene.ask(post())
         assert judged(post(), post()) == 1
         catalog = scene.client.app.state.context.catalog()
-        other = catalog.find("gan")
+        other = dataclasses.replace(catalog.find("fashion-vae"))
         monkeypatch.setattr(type(catalog), "find", lambda *_: other)
-        let_in(scene, post()).place.give_up()
+        assert judged(post(), post()) == 1
 
     scene.run(main)
 
@@ -129,21 +139,48 @@ def test_they_are_not_kept_without_end(scene: Scene, judged: Callable[..., int])
         await scene.ask(post())
         for ms in range(60000, 61000):
             judged(post(head=HEAD.replace(b"60000", b"%d" % ms)))
-            assert len(scene.shedder._refusals._kept) <= standing._MOST
+            assert len(scene.shedder._refusals._kept) <= 64
 
     scene.run(main)
 
 
-class _Idle:
-    """As much of a model as is needed."""
+def test_what_several_ask_for_stands_side_by_side(scene: Scene, judged: Callable[..., int]) -> None:
+    async def main(scene: Scene) -> None:
+        await scene.ask(post())
+        assert judged(*[post(b'{"n": %d}' % n) for n in (2, 3, 4, 2, 3, 4)]) == 3
 
-    @staticmethod
-    def backlog_s(_: str) -> float:
-        return 0.1
+    scene.run(main)
 
 
-@pytest.mark.parametrize(("later_s", "stands"), [(0.0, True), (0.0019, True), (0.0021, False), (1.0, False)])
-def test_one_stands_for_a_fiftieth_of_the_backlog(later_s: float, stands: bool) -> None:
-    refusals, model = Refusals(), _Idle()
-    made = refusals.add(OverloadedError("too much to do", retry_after_s=3.0), model, 1, None, 5.0)  # type: ignore[arg-type]
-    assert refusals.find(model, 1, None, 5.0 + later_s) is (made if stands else None)  # type: ignore[arg-type]
+def test_answer_says_how_long_it_took_itself(scene: Scene, judged: Callable[..., int]) -> None:
+    async def main(scene: Scene) -> None:
+        await scene.ask(post())
+        assert judged(post()) == 1
+        times = []
+        for pause_s in (0.0, 0.02):
+            refusal = scene.shedder.judge(*split(post()))
+            assert callable(refusal)
+            await asyncio.sleep(pause_s)  # as if it were held back
+            times.append(float(refusal()[1].split(b"total;dur=")[1].split(b"\r\n")[0]))
+        assert times[1] >= times[0] + 10
+
+    scene.run(main)
+
+
+@pytest.mark.parametrize(
+    ("backlog_s", "later_s", "stands"),
+    [
+        (0.05, 0.0, True),
+        (0.05, 0.0009, True),
+        (0.05, 0.0011, False),
+        (0.05, 1.0, False),
+        (10.0, 0.0019, True),
+        (10.0, 0.0021, False),
+    ],
+)
+def test_one_stands_for_a_fiftieth_of_the_backlog_and_two_milliseconds_at_most(
+    backlog_s: float, later_s: float, stands: bool
+) -> None:
+    refusals, model = Refusals(), cast(Model, object())
+    made = refusals.add((model, 1, None), OverloadedError("too much to do", retry_after_s=3.0), 5.0, backlog_s)
+    assert refusals.find(model, 1, None, 5.0 + later_s) is (made if stands else None)
