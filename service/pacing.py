@@ -17,7 +17,7 @@ _FOR_EACH = 5.0  # refusals, for each request served: at three times what it can
 _A_SECOND = 500.0  # refusals that may go out beside them
 _MOST = 512.0  # saved up
 _AT_ONCE_S = 0.9  # since the last refusal, with what the request waited to be read; `Retry-After` is 1 s at least
-_LONGEST_S = 0.25  # that a refusal is held back, and up to a tick more; beyond the budget, if need be
+_LONGEST_S = 0.25  # that a refusal is held back, and up to a tick and a rest more; beyond the budget, if need be
 _TICK_S = 0.01
 
 

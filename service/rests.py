@@ -1,8 +1,8 @@
 """Rests: under overload an event loop does nothing for some milliseconds, and then takes in together what has come.
 
 Between two runs of a graph the caches have forgotten the service's own code: the first request that is looked at after
-one takes four times as long as those behind it. While it refuses, an event loop that lanes share their cores with is
-therefore not woken by each arrival: see docs/decisions/0017-rests.md.
+one takes four times as long as those behind it. Where lanes run on its cores, as they do on a CPU, an event loop that
+refuses is therefore not woken by each arrival: see docs/decisions/0017-rests.md.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable
 
-_LONGEST_S = 0.012  # from the end of one to the end of the next; also what a refusal may have to wait for
+LONGEST_S = 0.012  # from the end of one to the end of the next; also what a refusal may have to wait for
 _OF_THE_BACKLOG = 0.1  # of what the lanes have to do: they must not run dry meanwhile
 _QUIET = 2  # turns of the event loop: a new connection is taken in by one, and read from in the next
 
@@ -31,7 +31,7 @@ class Rests:
         self._seen = 0
         self._quiet = 0
         self._wanted = False
-        self._longest_s = _LONGEST_S
+        self._longest_s = LONGEST_S
         self._ended_at = -math.inf
         self._no_more = False
 
@@ -60,7 +60,7 @@ class Rests:
         self._rest()
 
     def _rest(self) -> None:
-        longest_s, self._longest_s = self._longest_s, _LONGEST_S
+        longest_s, self._longest_s = self._longest_s, LONGEST_S
         left_s = self._ended_at + longest_s - time.perf_counter()
         if left_s > 0.0 and not self._no_more:
             time.sleep(left_s)

@@ -7,10 +7,12 @@ from typing import Self
 from starlette.requests import ClientDisconnect, Request
 
 from service.errors import DeadlineError
+from service.rests import LONGEST_S
 from service.timers import LazyTimer
 from service.transport import Cycle, cycle_of
 
-_AFTER_THE_ENGINE_S = 0.005  # it watches the same deadline, and knows what became of the request
+# The engine watches the same deadline, and knows what became of the request. Both may be late because of a rest.
+_AFTER_THE_ENGINE_S = LONGEST_S + 0.008
 
 
 class Supervision:

@@ -7,8 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import uvloop
 
-from service import rests
+from service import rests, supervision
 from service.app import create_app
 from service.processes.server import Server
 from service.rests import Rests
@@ -46,6 +47,11 @@ async def turns(n: int = 10) -> None:
         await asyncio.sleep(0)
 
 
+def refused(rests: Rests, backlog_s: float) -> None:
+    rests.came += 1
+    rests.want(backlog_s)
+
+
 def talk(work: Callable[[Rests], object], over: Callable[[], None] = lambda: None) -> None:
     async def main() -> None:
         await work(Rests(over))  # type: ignore[misc]
@@ -55,12 +61,12 @@ def talk(work: Callable[[Rests], object], over: Callable[[], None] = lambda: Non
 
 def test_from_the_end_of_one_to_the_end_of_the_next_are_twelve_milliseconds(clock: Clock) -> None:
     async def work(rests: Rests) -> None:
-        rests.want(LONG_S)
+        refused(rests, LONG_S)
         await turns()
         assert clock.slept == []  # the first one ends at once: nobody has rested before
         for busy_s in (0.003, 0.0, 0.011, 0.013, 5.0, 0.002):
             clock.now += busy_s
-            rests.want(LONG_S)
+            refused(rests, LONG_S)
             await turns()
 
     talk(work)
@@ -79,9 +85,9 @@ def test_nobody_rests_who_was_not_asked_to(clock: Clock) -> None:
 
 def test_all_that_comes_is_taken_in_first(clock: Clock) -> None:
     async def work(rests: Rests) -> None:
-        rests.want(LONG_S)
+        refused(rests, LONG_S)
         await turns()
-        rests.want(LONG_S)
+        refused(rests, LONG_S)
         for _ in range(20):  # as where connections come one in each turn
             rests.came += 1
             await asyncio.sleep(0)
@@ -94,9 +100,9 @@ def test_all_that_comes_is_taken_in_first(clock: Clock) -> None:
 
 def test_a_connection_that_is_read_from_a_turn_later_is_waited_for(clock: Clock) -> None:
     async def work(rests: Rests) -> None:
-        rests.want(LONG_S)
+        refused(rests, LONG_S)
         await turns()
-        rests.want(LONG_S)
+        refused(rests, LONG_S)
         for _ in range(6):
             rests.came += 1
             await turns(2)
@@ -105,11 +111,41 @@ def test_a_connection_that_is_read_from_a_turn_later_is_waited_for(clock: Clock)
     talk(work)
 
 
+def test_all_who_connect_at_once_are_accepted_before_it_rests(clock: Clock) -> None:
+    async def main() -> None:
+        loop, rests = asyncio.get_running_loop(), Rests(lambda: None)
+        connected: list[asyncio.BaseTransport] = []
+
+        class Connection(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                rests.came += 1
+                connected.append(transport)
+
+        server = await loop.create_server(Connection, "127.0.0.1", 0, backlog=100)
+        address = server.sockets[0].getsockname()
+        refused(rests, LONG_S)
+        await turns()
+        clients = [socket.create_connection(address) for _ in range(50)]
+        refused(rests, LONG_S)
+        while not clock.slept:
+            await asyncio.sleep(0)
+        assert len(connected) == 50
+        for client in clients:
+            client.close()
+        server.close()
+
+    uvloop.run(main())
+
+
+def test_a_deadline_that_passes_in_a_rest_is_the_engines_first() -> None:
+    assert supervision._AFTER_THE_ENGINE_S > rests.LONGEST_S
+
+
 def test_a_rest_is_a_tenth_of_the_shortest_backlog_at_most(clock: Clock) -> None:
     async def work(rests: Rests) -> None:
         for backlogs in ((LONG_S,), (LONG_S, 0.03, 0.05), (0.02,), (LONG_S,), (0.0,)):
             for backlog_s in backlogs:
-                rests.want(backlog_s)
+                refused(rests, backlog_s)
             await turns()
 
     talk(work)
@@ -121,8 +157,8 @@ def test_who_wants_to_know_hears_of_each_that_is_over(clock: Clock) -> None:
 
     async def work(rests: Rests) -> None:
         for n in (1, 2):
-            rests.want(LONG_S)
-            rests.want(LONG_S)
+            refused(rests, LONG_S)
+            refused(rests, LONG_S)
             await turns()
             assert len(over) == n
 
@@ -132,12 +168,12 @@ def test_who_wants_to_know_hears_of_each_that_is_over(clock: Clock) -> None:
 
 def test_at_the_end_of_the_service_there_are_no_more(clock: Clock) -> None:
     async def work(rests: Rests) -> None:
-        rests.want(LONG_S)
+        refused(rests, LONG_S)
         await turns()
-        rests.want(LONG_S)
+        refused(rests, LONG_S)
         rests.end()
         await turns()
-        rests.want(LONG_S)
+        refused(rests, LONG_S)
         await turns()
 
     talk(work)
