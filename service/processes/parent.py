@@ -1,8 +1,9 @@
 """The parent of several workers: starts them, replaces those that die, and ends them all.
 
-The first worker starts alone: it answers probes while it loads, and what is wrong with the settings shows once. The
-others listen only when they have loaded, and so do replacements: as soon as one worker is ready, every request is
-answered.
+The first worker loads alone: it answers probes meanwhile, and what is wrong with the settings shows once. The others
+wait for it with all imported, listen only when they have loaded, and so do replacements: as soon as one worker is
+ready, every request is answered. But the service is not ready before all are: who begins then finds all of them, and
+clients that keep their connections would stay with the first.
 """
 
 import asyncio
@@ -60,6 +61,7 @@ class _Parent:
         self._address = address
         self._metrics = metrics
         self._gathering = gathering
+        self._gathering.board.awaited = True
         # the server drains, and then the engine
         self._stopping_s = settings.shutdown_grace_s + 2 * settings.drain_s + _MARGIN_S
         self._alive: dict[int, asyncio.subprocess.Process] = {}
@@ -93,8 +95,6 @@ class _Parent:
         shutil.rmtree(self._metrics, ignore_errors=True)
 
     async def _keep(self, place: int) -> None:
-        if place:
-            await self._or_stop(self._first_is_ready.wait())
         while not self._stopping.is_set():
             reason = await self._live(place)
             if reason is not None and not self._stopping.is_set():
@@ -115,10 +115,13 @@ class _Parent:
     async def _live(self, place: int) -> str | None:
         """The life of one worker; returns why it never was ready, if it was not."""
         try:
-            process = await self._start(place)
+            process = await self._start()
         except OSError as error:
             return f"the system lets no process begin: {error.strerror}"
         try:
+            if place:
+                await self._or_stop(self._first_is_ready.wait())
+            self._order(process, place)
             report = await self._first_report_or_stop(process)
             if report is not None and report.state == "ready":
                 self._note_ready(process.pid, report)
@@ -139,10 +142,10 @@ class _Parent:
             return report.reason
         return f"it ended with exit code {code} while it started"
 
-    async def _start(self, place: int) -> asyncio.subprocess.Process:
+    async def _start(self) -> asyncio.subprocess.Process:
         environment = {name: value for name, value in os.environ.items() if name != "GENSERVE_SETTINGS"}
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "service.processes.worker"),
+            *(sys.executable, "-m", "service.processes.worker", str(os.getpid())),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env=environment | {"PROMETHEUS_MULTIPROC_DIR": str(self._metrics)},
@@ -150,17 +153,19 @@ class _Parent:
             start_new_session=True,  # a terminal's Ctrl-C is for the parent alone
         )
         self._alive[process.pid] = process
-        assert process.stdin is not None
+        if self._stopping.is_set():
+            _close_stdin(process)
+        return process
+
+    def _order(self, process: asyncio.subprocess.Process, place: int) -> None:
         orders = Orders(
             settings=self._settings,
             load_first=self._first_is_ready.is_set(),
             seat=self._gathering.seat(place),
             stopping_s=self._stopping_s,
         )
-        process.stdin.write(f"{orders.model_dump_json()}\n".encode())
-        if self._stopping.is_set():
-            _close_stdin(process)
-        return process
+        assert process.stdin is not None
+        process.stdin.write(f"{orders.model_dump_json()}\n".encode())  # all the same if it has ended, or is to end
 
     async def _first_report_or_stop(self, process: asyncio.subprocess.Process) -> Report | None:
         reading = asyncio.ensure_future(self._first_report(process))
@@ -185,6 +190,7 @@ class _Parent:
         log.info("worker is ready", pid=pid)
         if len(self._ready) == self._workers and not self._announced:
             self._announced = True
+            self._gathering.board.awaited = False
             announce(self._address, report.models, self._workers)
 
     async def _end_of(self, process: asyncio.subprocess.Process) -> int:
@@ -201,6 +207,8 @@ class _Parent:
         self._failed_starts += 1
         if not self._ready and self._failed_starts >= _MOST_STARTS:
             raise StartupError(f"no worker comes up: {self._failed_starts} starts failed, the last because {reason}")
+        if self._ready:  # the service begins with those that are there
+            self._gathering.board.awaited = False
         pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (self._failed_starts - 1))
         log.error("worker could not start; another one is tried", reason=reason, pause_s=pause_s)
         await self._or_stop(asyncio.sleep(pause_s))

@@ -45,7 +45,7 @@ class Server(uvicorn.Server):
         app: From `create_app`.
         settings: The same as the application's.
         listen: Makes the listening socket.
-        announce: Told when the models are loaded.
+        announce: Told when the models are loaded and clients can connect.
         load_first: Listen only when the models are loaded; else at once, and answer probes meanwhile.
     """
 
@@ -113,13 +113,14 @@ class Server(uvicorn.Server):
         await super().startup(sockets=[])
         opened = self._context.opened
         assert opened is not None  # the application's lifespan has begun
-        opened.add_done_callback(self._when_opened)
+        opened.add_done_callback(self._end_if_it_failed)
         if self._load_first:
             stopped = asyncio.ensure_future(self._stopped.wait())
             await asyncio.wait((opened, stopped), return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
         if not self.should_exit:
             await self._begin_to_listen()
+            opened.add_done_callback(self._announce_if_it_is_open)
 
     async def main_loop(self) -> None:
         """Every second renew the date of answers and what other workers see of this one, until the end is asked for."""
@@ -153,14 +154,14 @@ class Server(uvicorn.Server):
             await self._tick()
             await asyncio.sleep(min(1.0, left))
 
-    def _when_opened(self, opened: asyncio.Task[Catalog]) -> None:
-        if opened.cancelled():
-            return
-        if opened.exception() is None:
+    def _end_if_it_failed(self, opened: asyncio.Task[Catalog]) -> None:
+        if not opened.cancelled() and opened.exception() is not None:
+            self._stop()
+
+    def _announce_if_it_is_open(self, opened: asyncio.Task[Catalog]) -> None:
+        if not opened.cancelled() and opened.exception() is None:
             self._context.tell()
             self._announce(opened.result())
-        else:
-            self._stop()
 
     async def _begin_to_listen(self) -> None:
         await self._context.begin_to_listen()

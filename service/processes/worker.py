@@ -1,7 +1,7 @@
-"""`python -m service.processes.worker`: one of several processes that serve on one port; the parent starts it.
+"""`python -m service.processes.worker PARENT`: one of several processes that serve on one port; the parent starts it.
 
-The parent writes `Orders` to its stdin and closes it to say that the service ends; should the parent die, the kernel
-closes it. On stdout the worker answers with a `Report`.
+The parent writes `Orders` to its stdin when it may load, and closes it to say that the service ends; should the parent
+die, the kernel closes it. On stdout the worker answers with a `Report`.
 """
 
 import contextlib
@@ -26,11 +26,12 @@ _CANNOT_START = 2
 
 def main() -> int:
     """Serve until stdin ends; returns the exit code."""
-    parent = os.getppid()
+    parent = int(sys.argv[1])  # a process id; it may have been killed by now
     with _take_stdout() as reports:
-        orders = Orders.model_validate_json(_read_line())
+        line = _read_line()
         try:
-            _serve(orders, reports)
+            if line:  # else it was not needed
+                _serve(Orders.model_validate_json(line), reports)
         except StartupError as error:
             _say(reports, Report(state="failed", reason=str(error)))
             return _CANNOT_START

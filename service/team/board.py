@@ -54,8 +54,17 @@ class Board:
 
     @staticmethod
     def size(places: int) -> int:
-        """Bytes of a board."""
-        return places * _PLACE_BYTES
+        """Bytes of a board: behind the places one that says whether workers are awaited."""
+        return places * _PLACE_BYTES + 1
+
+    @property
+    def awaited(self) -> bool:
+        """Whether the service has just begun, and some of its workers are not there yet."""
+        return bool(self._memory[-1])
+
+    @awaited.setter
+    def awaited(self, awaited: bool) -> None:
+        self._memory[-1] = awaited
 
     def write(self, place: int, note: Note) -> None:
         """Put a note in place of the one before."""
@@ -70,7 +79,7 @@ class Board:
 
     def busy(self, besides: int) -> int:
         """Lanes of all workers but one that run a long batch."""
-        lanes = self._memory[_PLACE_BYTES - 1 :: _PLACE_BYTES]
+        lanes = self._memory[_PLACE_BYTES - 1 :: _PLACE_BYTES]  # of whole places: the byte behind them is left out
         return sum(lanes) - lanes[besides]
 
     def clear(self, place: int) -> None:

@@ -102,7 +102,9 @@ class Team:
         ring(self._others)
 
     def trouble(self) -> str | None:
-        """Why another worker that listens cannot serve; None if all can."""
+        """Why another worker that listens, or that the service has begun to start, cannot serve; None if all can."""
+        if self._board.awaited:
+            return "not all workers have loaded the models yet; those that have answer requests"
         for place, note in self._listeners():
             if not note.ready:
                 return f"{_name(place, note)}: {note.reason}"

@@ -1,5 +1,6 @@
 """The end of a running service: nobody under way is lost, and nothing is left."""
 
+import asyncio
 import http.client
 import json
 import signal
@@ -13,11 +14,34 @@ import httpx
 import psutil
 import pytest
 
+from service.app import create_app
+from service.catalog import Catalog
+from service.processes.listening import listen
+from service.processes.server import Server
+from service.settings import Settings
 from tests.service.load import clients, quiet_process
 from tests.service.support import pngs_of, serving, until
 
 LARGE = {"model": "gan", "n": 128, "seed": 1}
 WORKERS = pytest.mark.parametrize("workers", ["1", "2"])
+
+
+@pytest.mark.parametrize("load_first", [False, True])
+def test_server_says_that_all_is_ready_once_clients_can_connect(store: Path, load_first: bool) -> None:
+    settings = Settings(store=store, port=0)
+    app, said = create_app(settings), []
+
+    def announce(catalog: Catalog) -> None:
+        said.append((len(server.servers), catalog.ready()[0]))
+        server.stop()
+
+    async def main() -> None:
+        server._loop = asyncio.get_running_loop()
+        await asyncio.wait_for(server.serve(), 60)
+
+    server = Server(app, settings, lambda: listen(settings), announce, load_first=load_first)
+    asyncio.run(main())
+    assert said == [(1, True)]
 
 
 @WORKERS

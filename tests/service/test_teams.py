@@ -37,6 +37,19 @@ def test_note_on_a_board_is_read_as_it_was_written_until_it_is_cleared() -> None
     assert board.read(1) is None
 
 
+def test_board_says_that_workers_are_awaited_and_neither_they_nor_lanes_notice() -> None:
+    board = Board(2)
+    assert not board.awaited
+    board.awaited = True
+    assert board.busy(besides=0) == 0
+    board.tell_busy(1, lanes=3)
+    board.write(1, note())
+    board.clear(1)
+    assert board.awaited
+    board.awaited = False
+    assert (board.awaited, board.busy(besides=0)) == (False, 0)
+
+
 def test_longest_reason_fits_its_place() -> None:
     board = Board(2)
     board.write(1, note())

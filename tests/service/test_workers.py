@@ -2,9 +2,12 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -163,6 +166,41 @@ def test_worker_that_never_comes_up_ends_it_with_one_line_that_says_so(store: Pa
     assert "Traceback" not in err
 
 
+def test_service_is_ready_when_all_its_workers_are_and_answers_before(store: Path, tmp_path: Path) -> None:
+    may_load = tmp_path / "may load"
+    wait = f"while not os.path.exists({str(may_load)!r}): time.sleep(0.01)"
+    with _beginning(store, tmp_path, wait) as (running, url):
+        until(lambda: _why_not_ready(url).startswith("not all workers"))
+        until(lambda: len(workers_of(running)) == 3)
+        assert httpx.post(f"{url}/sample", json=BODY).status_code == 200
+        assert "not all workers" in _why_not_ready(url)
+        may_load.touch()
+        until(lambda: not _why_not_ready(url))
+        assert all(map(_listens, workers_of(running)))
+        assert running.stdout is not None
+        assert "3 workers" in running.stdout.readline()
+
+
+def test_service_is_ready_with_those_workers_that_come_up(store: Path, tmp_path: Path) -> None:
+    with _beginning(store, tmp_path, "os._exit(7)") as (running, url):
+        until(lambda: not _why_not_ready(url))
+        assert len([worker for worker in workers_of(running) if _listens(worker)]) == 1
+        assert ask_over_a_fresh_connection(url, workers_of(running))[1]
+
+
+def test_workers_that_wait_to_load_end_with_their_parent(store: Path, tmp_path: Path) -> None:
+    held = tmp_path / "held"
+    held.touch()
+    hold = f"while os.path.exists({str(held)!r}): time.sleep(0.01)"
+    with _beginning(store, tmp_path, hold, at='"load_first":false') as (running, _):
+        until(lambda: len(workers_of(running)) == 3)
+        workers = workers_of(running)
+        running.kill()
+        until(lambda: sum(map(_has_ended, workers.values())) == 2)
+        held.unlink()  # now the first reads on
+        until(lambda: all(map(_has_ended, workers.values())))
+
+
 def test_port_of_a_service_with_workers_cannot_be_taken_by_another(store: Path) -> None:
     with quiet_process(store, GENSERVE_WORKERS="2") as (_, url):
         port = url.rpartition(":")[2]
@@ -254,6 +292,55 @@ def _fail_to_start(environment: dict[str, str]) -> tuple[int, str]:
     )
     assert done.stdout == ""
     return done.returncode, done.stderr
+
+
+@contextmanager
+def _beginning(
+    store: Path, folder: Path, does: str, at: str = '"load_first":true'
+) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """A service of three workers from its first moment, and its address.
+
+    Args:
+        does: What workers do when they are told to begin, as a line of Python.
+        at: Words of what those are told that do it; if left out, all but the first.
+    """
+    (folder / "sitecustomize.py").write_text(
+        "import os, sys, time\n"
+        "real = os.read\n"
+        "def read(file, most):\n"
+        "    data = real(file, most)\n"
+        f"    if file == 0 and {at.encode()} in data:\n"
+        f"        {does}\n"
+        "    return data\n"
+        "if 'service.processes.worker' in sys.orig_argv:\n"
+        "    os.read = read\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as chosen:
+        port = chosen.getsockname()[1]
+    settings = {"GENSERVE_STORE": str(store), "GENSERVE_PORT": str(port), "GENSERVE_WORKERS": "3"}
+    settings |= {"GENSERVE_LOG_LEVEL": "error", "TMPDIR": str(folder)}
+    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    running = subprocess.Popen(
+        [sys.executable, "-m", "service"],
+        env=plain_environment() | settings | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield running, f"http://127.0.0.1:{port}"
+    finally:
+        running.terminate()
+        running.communicate(timeout=60)
+    assert list(folder.glob("genserve-*")) == []
+
+
+def _why_not_ready(url: str) -> str:
+    """Empty if it is ready."""
+    try:
+        answer = httpx.get(f"{url}/health/ready")
+    except httpx.TransportError:
+        return "nobody listens"
+    return "" if answer.status_code == 200 else str(answer.json()["detail"])
 
 
 def _listens(pid: int) -> bool:
