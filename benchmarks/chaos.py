@@ -14,7 +14,7 @@ from benchmarks.chaos_scene import Scene, scene
 from benchmarks.chaos_verdict import Evidence, Version, findings
 from benchmarks.compare_command import PAGE
 from benchmarks.errors import BenchmarkError
-from benchmarks.machine import conditions, load_average
+from benchmarks.machine import before, conditions
 from benchmarks.page import table, write
 from benchmarks.processes import adopt_orphans
 from benchmarks.running import Workspace
@@ -40,7 +40,7 @@ def _chaos(options: argparse.Namespace, workspace: Workspace) -> int:
     if options.jobs < 2:
         raise BenchmarkError(f"--jobs is {options.jobs}; two are cancelled, so at least 2 are needed")
     adopt_orphans()
-    busy = load_average()
+    begun = before()
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     folder = workspace.root.absolute()
     shutil.rmtree(folder, ignore_errors=True)
@@ -60,7 +60,7 @@ def _chaos(options: argparse.Namespace, workspace: Workspace) -> int:
     )
     found = list(findings(evidence))
     about = (
-        f"{conditions(busy)} Seed {seed}: {options.jobs} jobs, {options.minutes:g} minutes of killing; "
+        f"{conditions(begun)} Seed {seed}: {options.jobs} jobs, {options.minutes:g} minutes of killing; "
         f"the last job ended {run.after_s:.0f} s later.\n"
     )
     lines = [

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.chart import chart
 from benchmarks.compare import Plan, compare
 from benchmarks.contenders import CONTENDERS
-from benchmarks.machine import conditions, load_average, peers
+from benchmarks.machine import before, conditions, peers
 from benchmarks.models import LARGE, SMALL, prepare
 from benchmarks.page import markdown, write
 from benchmarks.processes import adopt_orphans
@@ -55,7 +55,7 @@ def _choice(parser: argparse.ArgumentParser, name: str, choices: Sequence[str], 
 def _compare(options: argparse.Namespace, workspace: Workspace) -> int:
     require_wrk()
     adopt_orphans()
-    busy = load_average()
+    begun = before()
     plan = Plan(
         models=[prepare(name, Store(options.store), Store(workspace.store)) for name in options.models],
         contenders=[contender for key, contender in CONTENDERS.items() if key in options.subjects],
@@ -68,7 +68,7 @@ def _compare(options: argparse.Namespace, workspace: Workspace) -> int:
     measurements = compare(plan, workspace)
     versions = f"Load and peers: {peers(options.subjects)}."
     protocol = f"Rounds: {plan.rounds}, at least {plan.seconds} s for each cell in each."
-    save(Results(f"{conditions(busy)} {versions} {protocol}", measurements), workspace.results)
+    save(Results(f"{conditions(begun)} {versions} {protocol}", measurements), workspace.results)
     return _report(options, workspace)
 
 

@@ -15,7 +15,7 @@ from benchmarks.compare_command import PAGE
 from benchmarks.connection import BROKEN
 from benchmarks.contenders import CONTENDERS, OURS
 from benchmarks.errors import BenchmarkError
-from benchmarks.machine import conditions, load_average
+from benchmarks.machine import before, conditions
 from benchmarks.models import LARGE, Model, prepare
 from benchmarks.open_loop import open_loop
 from benchmarks.page import table, write
@@ -47,7 +47,7 @@ def add(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 def _overload(options: argparse.Namespace, workspace: Workspace) -> int:
     adopt_orphans()
-    busy = load_average()
+    begun = before()
     model = prepare(options.model, Store(options.store), Store(workspace.store))
     rows: list[tuple[str, ...]] = []
     reached = True
@@ -63,7 +63,7 @@ def _overload(options: argparse.Namespace, workspace: Workspace) -> int:
     head = ("figure", "images a request", "wanted", "measured")
     rounds = f"{options.rounds} rounds of {options.seconds:g} s"
     protocol = f"{options.times:g} times the peak, X-Timeout-Ms {options.timeout_ms:g}, {rounds}."
-    text = f"{conditions(busy)} {model.name}, {protocol}\n\n{table([head, *rows])}"
+    text = f"{conditions(begun)} {model.name}, {protocol}\n\n{table([head, *rows])}"
     print(text, end="")
     if options.write:
         write(PAGE, "overload", text)

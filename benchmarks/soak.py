@@ -18,7 +18,7 @@ from benchmarks.connection import BROKEN
 from benchmarks.contenders import CONTENDERS, OURS
 from benchmarks.growth import growth, is_flat
 from benchmarks.leavers import LEFT, load
-from benchmarks.machine import conditions, load_average
+from benchmarks.machine import before, conditions
 from benchmarks.models import LARGE, SMALL, Model, prepare
 from benchmarks.page import table, write
 from benchmarks.processes import ServerProcess, adopt_orphans
@@ -57,7 +57,7 @@ def add(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 def _soak(options: argparse.Namespace, workspace: Workspace) -> int:
     adopt_orphans()
-    busy = load_average()
+    begun = before()
     models = [prepare(name, Store(options.store), Store(workspace.store)) for name in (SMALL, LARGE)]
     answers: Counter[int] = Counter()
     with running(CONTENDERS[OURS], models[0], workspace) as server:
@@ -71,7 +71,7 @@ def _soak(options: argparse.Namespace, workspace: Workspace) -> int:
     ended = ", ".join(f"{count} {counts.get(status, status)}" for status, count in sorted(answers.items()))
     head = ("figure", "first judged", "median", "last", "after the load", "growth", "flat")
     text = (
-        f"{conditions(busy)} {options.minutes:g} minutes, {options.clients} clients; requests by ending: {ended}.\n"
+        f"{conditions(begun)} {options.minutes:g} minutes, {options.clients} clients; requests by ending: {ended}.\n"
         f"\n{table([head, *rows])}"
     )
     print(text, end="")
