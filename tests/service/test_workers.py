@@ -172,7 +172,7 @@ def test_service_is_ready_when_all_its_workers_are_and_answers_before(store: Pat
     with _beginning(store, tmp_path, wait) as (running, url):
         until(lambda: _why_not_ready(url).startswith("not all workers"))
         until(lambda: len(workers_of(running)) == 3)
-        assert httpx.post(f"{url}/sample", json=BODY).status_code == 200
+        assert httpx.post(f"{url}/sample", json=BODY, timeout=60).status_code == 200
         assert "not all workers" in _why_not_ready(url)
         may_load.touch()
         until(lambda: not _why_not_ready(url))
@@ -184,8 +184,9 @@ def test_service_is_ready_when_all_its_workers_are_and_answers_before(store: Pat
 def test_service_is_ready_with_those_workers_that_come_up(store: Path, tmp_path: Path) -> None:
     with _beginning(store, tmp_path, "os._exit(7)") as (running, url):
         until(lambda: not _why_not_ready(url))
-        assert len([worker for worker in workers_of(running) if _listens(worker)]) == 1
-        assert ask_over_a_fresh_connection(url, workers_of(running))[1]
+        serving = {pid: worker for pid, worker in workers_of(running).items() if _listens(pid)}  # others come and go
+        assert len(serving) == 1
+        assert ask_over_a_fresh_connection(url, serving)[1]
 
 
 def test_workers_that_wait_to_load_end_with_their_parent(store: Path, tmp_path: Path) -> None:
@@ -337,14 +338,17 @@ def _beginning(
 def _why_not_ready(url: str) -> str:
     """Empty if it is ready."""
     try:
-        answer = httpx.get(f"{url}/health/ready")
+        answer = httpx.get(f"{url}/health/ready", timeout=60)
     except httpx.TransportError:
         return "nobody listens"
     return "" if answer.status_code == 200 else str(answer.json()["detail"])
 
 
 def _listens(pid: int) -> bool:
-    return any(found.status == psutil.CONN_LISTEN for found in psutil.Process(pid).net_connections())
+    try:
+        return any(found.status == psutil.CONN_LISTEN for found in psutil.Process(pid).net_connections())
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _has_ended(worker: psutil.Process) -> bool:
