@@ -1,17 +1,17 @@
 """What is loaded: the versions of the store that serve, each verified and tried before, and how they come and go."""
 
 import asyncio
+import errno
 import math
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Self, TypeVar
+from typing import Self
 
 import structlog
 
 from bundle.manifest import GraphName
 from bundle.store import Store
+from service.aside import Aside, OverdueError
 from service.engine.backends import Backend, open_backend
 from service.engine.batcher import Batcher
 from service.engine.lanes import Lanes
@@ -26,8 +26,6 @@ from service.memory import give_back
 from service.model import Model
 from service.settings import Settings
 from service.watching import Follower, Key, Look, NoFollower, Stamp, close_stamp, look_at, stamp, watch
-
-T = TypeVar("T")
 
 _LONG_LOAD_S = 60.0
 _log = structlog.get_logger("service")
@@ -64,9 +62,9 @@ class Catalog:
         self._look: Look | None = None
         self._turn = asyncio.Lock()
         # One thread: loading takes one core from the requests, never more.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="loading")
+        self._aside = Aside("loading", settings.load_timeout_s)
         self._stopping = threading.Event()
-        self._leases = Leases(self._aside)
+        self._leases = Leases(self._aside.run)
         self._follower = follower
         self._called = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
@@ -184,7 +182,7 @@ class Catalog:
             self._leases.collect()
             closely = {*self._inventory.refused}
             begun = time.monotonic()
-            look = await self._aside(lambda: look_at(self._store, closely, self._look))
+            look = await self._look_at(closely)
             changed = look != self._look or self._inventory.has_second_chances()
             if changed:
                 self._inventory.pardon(look)
@@ -197,37 +195,49 @@ class Catalog:
             return changed
 
     async def close(self, drain_s: float) -> None:
-        """Refuse new work, finish what is under way or waits for up to `drain_s` seconds, and stop."""
+        """Refuse new work, finish what is under way, waits or is being loaded for up to `drain_s` seconds, and stop."""
         self.lanes.refuse()
         self._stopping.set()
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait((self._watching,))
+        until = time.monotonic() + drain_s
         await self._leases.drained(drain_s)
         await self.lanes.close()
         await self._leases.close()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        await self._aside.close(max(0.0, until - time.monotonic()))
+
+    async def _look_at(self, closely: set[Key]) -> Look:
+        try:
+            return await self._aside.run(lambda: look_at(self._store, closely, self._look), "look")
+        except OverdueError as error:
+            within = f"did not answer within {self._aside.patience_s:g} s"
+            raise OSError(errno.ETIMEDOUT, f"the file system {within}", str(self._store.root)) from error
 
     async def _refresh_name(self, name: str, look: Look) -> None:
         inventory = self._inventory
         tried: set[int] = set()
         while coming := [version for version in inventory.coming(name, look) if version not in tried]:
             tried.add(coming[-1])
-            await self._load((name, coming[-1]))
+            await self._load((name, coming[-1]), look)
             inventory.shelve(look)
         for key in inventory.surplus(name, look):
             self._leases.retire(inventory.loaded.pop(key).model)
             _log.info("model unloaded", model=f"{key[0]}@{key[1]}")
         inventory.shelve(look)
         if tried:
-            await self._aside(give_back)
+            await self._aside.run(give_back)
 
-    async def _load(self, key: Key) -> None:
+    async def _load(self, key: Key, look: Look) -> None:
         inventory = self._inventory
         ref, begun = f"{key[0]}@{key[1]}", time.perf_counter()
         slow = asyncio.get_running_loop().call_later(_LONG_LOAD_S, _tell_of_slow, ref)
+        found: Stamp
+        outcome: LoadedBundle | Refusal
         try:
-            found, outcome = await self._aside(lambda: self._attempt(key))
+            found, outcome = await self._aside.run(lambda: self._attempt(key), key, _close_late)
+        except OverdueError:
+            found, outcome = look.versions[key[0]][key[1]], self._overdue()
         finally:
             slow.cancel()
         if isinstance(outcome, Refusal):
@@ -270,8 +280,19 @@ class Catalog:
         self._leases.hold(model)
         return model
 
-    async def _aside(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    def _overdue(self) -> Refusal:
+        why = (
+            f"it was still being loaded after {self._aside.patience_s:g} s (`load_timeout_s`), and was given up; it is "
+            "tried again once that attempt has ended: look at the disk or mount that it lies on, or restart the service"
+        )
+        return Refusal(why, passing=True)
+
+
+def _close_late(attempt: tuple[Stamp, LoadedBundle | Refusal]) -> None:
+    """It was loaded after all, when nobody waited for it any more."""
+    if isinstance(attempt[1], LoadedBundle):
+        for graph in attempt[1].graphs.values():
+            graph.runtime.close()
 
 
 def _tell_of_slow(ref: str) -> None:

@@ -91,6 +91,11 @@ class Settings(BaseSettings):
         gt=0,
         description="seconds after which a hung run is given up and its runtime opened anew, or a hung worker replaced",
     )
+    load_timeout_s: FiniteFloat = Field(
+        default=600.0,
+        gt=0,
+        description="seconds after which a bundle that is still being loaded is given up, and the others serve",
+    )
     max_images: int = Field(default=1024, ge=1, description="images in one request")
     max_steps: int = Field(default=512, ge=2, description="frames in one interpolation")
     max_body_mb: FiniteFloat = Field(default=32.0, gt=0, description="MB (10^6 bytes) of a request's body")
