@@ -20,7 +20,7 @@ from service.engine.neighbours import Neighbours
 from service.engine.observer import EngineObserver, SilentObserver, Source
 from service.engine.plan import lane_count, lanes_at_once, shared_cores
 from service.errors import StartupError, StoppingError
-from service.inventory import Inventory, Loaded, Refusal
+from service.inventory import CannotServe, Inventory, Loaded
 from service.leases import Leases
 from service.memory import give_back
 from service.model import Model
@@ -233,14 +233,14 @@ class Catalog:
         ref, begun = f"{key[0]}@{key[1]}", time.perf_counter()
         slow = asyncio.get_running_loop().call_later(_LONG_LOAD_S, _tell_of_slow, ref)
         found: Stamp
-        outcome: LoadedBundle | Refusal
+        outcome: LoadedBundle | CannotServe
         try:
             found, outcome = await self._aside.run(lambda: self._attempt(key), key, _close_late)
         except OverdueError:
             found, outcome = look.versions[key[0]][key[1]], self._overdue()
         finally:
             slow.cancel()
-        if isinstance(outcome, Refusal):
+        if isinstance(outcome, CannotServe):
             inventory.refuse(key, outcome, found)
             _log.error("bundle refused", bundle=ref, reason=outcome.why)
             return
@@ -251,7 +251,7 @@ class Catalog:
         took = round(time.perf_counter() - begun, 3)
         _log.info("model loaded", model=ref, digest=outcome.bundle.digest, seconds=took)
 
-    def _attempt(self, key: Key) -> tuple[Stamp, LoadedBundle | Refusal]:
+    def _attempt(self, key: Key) -> tuple[Stamp, LoadedBundle | CannotServe]:
         """On the thread: what was there, then the bundle or why it cannot serve."""
         name, version = key
         folder = self._store.root / name / str(version)
@@ -259,7 +259,7 @@ class Catalog:
         try:
             return before, load_bundle(self._store, name, version, self._backend, self._settings, self._stopping.is_set)
         except RefusedError as error:
-            return closely, Refusal(str(error), error.passing)
+            return closely, CannotServe(str(error), error.passing)
 
     def _serve(self, loaded: LoadedBundle) -> Model:
         manifest = loaded.bundle.manifest
@@ -280,15 +280,15 @@ class Catalog:
         self._leases.hold(model)
         return model
 
-    def _overdue(self) -> Refusal:
+    def _overdue(self) -> CannotServe:
         why = (
             f"it was still being loaded after {self._aside.patience_s:g} s (`load_timeout_s`), and was given up; it is "
             "tried again once that attempt has ended: look at the disk or mount that it lies on, or restart the service"
         )
-        return Refusal(why, passing=True)
+        return CannotServe(why, passing=True)
 
 
-def _close_late(attempt: tuple[Stamp, LoadedBundle | Refusal]) -> None:
+def _close_late(attempt: tuple[Stamp, LoadedBundle | CannotServe]) -> None:
     """It was loaded after all, when nobody waited for it any more."""
     if isinstance(attempt[1], LoadedBundle):
         for graph in attempt[1].graphs.values():

@@ -23,7 +23,7 @@ class Loaded:
     stamp: Stamp
 
 
-class Refusal(NamedTuple):
+class CannotServe(NamedTuple):
     """Why a version cannot serve, and whether that may pass."""
 
     why: str
@@ -69,7 +69,7 @@ class Inventory:
         refused = self.refused.items()
         self.refused = {key: one for key, one in refused if _find(look, key) == one.stamp and now < one.again_at}
 
-    def refuse(self, key: Key, refusal: Refusal, stamp: Stamp) -> None:
+    def refuse(self, key: Key, refusal: CannotServe, stamp: Stamp) -> None:
         """A version cannot serve; if the reason may pass, it is tried again, each time after twice as long."""
         self._pauses[key] = min(_LONGEST_PAUSE_S, 2 * self._pauses.get(key, _FIRST_PAUSE_S / 2))
         again_at = time.monotonic() + self._pauses[key] if refusal.passing else math.inf

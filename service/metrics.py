@@ -37,7 +37,7 @@ _Done = tuple[str, str, int, float, str | None, str | None, int | None, int, tup
 
 
 # Seconds of those that were refused before they were parsed, by route, method, status and the problem's code.
-_Refusals = defaultdict[tuple[str, str, int, str], list[float]]
+_RefusalSeconds = defaultdict[tuple[str, str, int, str], list[float]]
 
 
 class GraphState(NamedTuple):
@@ -79,7 +79,7 @@ class Metrics:
         self.under_way = 0
         self._loop_s = 0.0
         self._requests_done: list[_Done] = []
-        self._refusals = _Refusals(list)
+        self._refusals = _RefusalSeconds(list)
         self._batches: list[tuple[Source, int, int, float]] = []
         self._endings: list[tuple[Source, Ending]] = []
         self._make_request_metrics(self.registry)
@@ -150,7 +150,7 @@ class Metrics:
     def count(self) -> None:
         """Count what was only noted so far."""
         done, self._requests_done = self._requests_done, []
-        refusals, self._refusals = self._refusals, _Refusals(list)
+        refusals, self._refusals = self._refusals, _RefusalSeconds(list)
         batches, self._batches = self._batches, []
         endings, self._endings = self._endings, []
         self._count_requests(done)
@@ -186,7 +186,7 @@ class Metrics:
         for which, number in images.items():
             self._images.labels(*which).inc(number)
 
-    def _count_refusals(self, refusals: _Refusals) -> None:
+    def _count_refusals(self, refusals: _RefusalSeconds) -> None:
         for (route, method, status, code), seconds in refusals.items():
             self._requests.labels(route, method, str(status)).inc(len(seconds))
             self._request_seconds.labels(route, method).observe_many(seconds)

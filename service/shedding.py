@@ -30,7 +30,7 @@ from service.heads import FRAMING, NEVER_THE_SAME, PERSISTENT
 from service.model import Model
 from service.problems import closed
 from service.rests import Rests
-from service.standing import Refusals, Standing
+from service.standing import Standing, StandingRefusals
 from service.trace import request_id_for
 from service.transport import Verdict
 from service.workers import SMALL
@@ -78,7 +78,7 @@ class Shedder:
     """
 
     def __init__(self, context: Context) -> None:
-        self._refusals = Refusals()
+        self._refusals = StandingRefusals()
         self.burst = Burst()
         self.rests = Rests(self._refusals.forget)
         self._context = context

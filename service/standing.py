@@ -34,7 +34,7 @@ class Standing(NamedTuple):
     until: float
 
 
-class Refusals:
+class StandingRefusals:
     """Those that may stand yet, by what was asked for: how many images, and within how many seconds."""
 
     def __init__(self) -> None:

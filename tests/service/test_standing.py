@@ -12,7 +12,7 @@ from service import standing
 from service.errors import OverloadedError
 from service.model import Model
 from service.rests import Rests
-from service.standing import Refusals
+from service.standing import StandingRefusals
 from tests.service.scene import HEAD, Scene, let_in, parts_of, post, split
 
 LONGEST_S, BACKLOG_S = 1e6, 1e9  # so that nothing ends by itself
@@ -181,6 +181,6 @@ def test_answer_says_how_long_it_took_itself(scene: Scene, judged: Callable[...,
 def test_one_stands_for_a_fiftieth_of_the_backlog_and_two_milliseconds_at_most(
     backlog_s: float, later_s: float, stands: bool
 ) -> None:
-    refusals, model = Refusals(), cast(Model, object())
+    refusals, model = StandingRefusals(), cast(Model, object())
     made = refusals.add((model, 1, None), OverloadedError("too much to do", retry_after_s=3.0), 5.0, backlog_s)
     assert refusals.find(model, 1, None, 5.0 + later_s) is (made if stands else None)
