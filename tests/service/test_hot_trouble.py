@@ -351,6 +351,17 @@ def test_load_that_does_not_end_is_told_once_it_took_long(
     run(main())
 
 
+class Loading:
+    """Threads that load, of catalogs that are opened from now on: other tests may have left some behind."""
+
+    def __init__(self) -> None:
+        self._before = {*threading.enumerate()}
+
+    def threads(self) -> int:
+        """Those that live."""
+        return sum(thread.name == "loading" for thread in {*threading.enumerate()} - self._before)
+
+
 def make_it_hang(bundle: Bundle) -> Path:
     """Reading its manifest waits for a writer, as for a server of files that does not answer; returns the manifest."""
     file = bundle.path / MANIFEST
@@ -372,6 +383,7 @@ def test_load_that_hangs_is_given_up_and_tried_again_when_it_has_ended(
     monkeypatch.setattr(inventory, "_FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(inventory, "_LONGEST_PAUSE_S", 0.01)
     publish(tmp_path, seed=1)
+    loading = Loading()
 
     async def main() -> None:
         async with opened(tmp_path, load_timeout_s=0.05) as catalog:
@@ -381,13 +393,13 @@ def test_load_that_hangs_is_given_up_and_tried_again_when_it_has_ended(
             assert [model.ref for model in catalog.models()] == ["other@1", "tiny@1"]
             with pytest.raises(ModelRefusedError, match=r"still being loaded after 0\.05 s"):
                 catalog.get("tiny@2")
-            loading_threads = _loading_threads()
+            assert loading.threads() == 2
             for _ in range(3):
                 await asyncio.sleep(0.02)
                 await catalog.refresh()
-            assert _loading_threads() == loading_threads
+            assert loading.threads() == 2
             let_go(file)
-            await until(lambda: _loading_threads() < loading_threads)
+            await until(lambda: loading.threads() == 1)
             while catalog.problems():
                 await catalog.refresh()
                 await asyncio.sleep(0.01)
@@ -425,7 +437,7 @@ def test_bundle_that_is_loaded_after_it_was_given_up_is_closed_and_loaded_again(
 
 def test_store_that_does_not_answer_is_said_so_and_all_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(tmp_path)
-    held = threading.Event()
+    held, loading = threading.Event(), Loading()
     look_at = watching.look_at
 
     def hang(*given: Any) -> Look:
@@ -441,7 +453,7 @@ def test_store_that_does_not_answer_is_said_so_and_all_goes_on(tmp_path: Path, m
             assert versions(catalog) == [1]
             publish(tmp_path, seed=2)
             held.set()
-            await until(lambda: _loading_threads() == 1)
+            await until(lambda: loading.threads() == 1)
             await catalog.refresh()
             assert versions(catalog) == [1, 2]
 
@@ -449,10 +461,6 @@ def test_store_that_does_not_answer_is_said_so_and_all_goes_on(tmp_path: Path, m
         run(main())
     finally:
         held.set()
-
-
-def _loading_threads() -> int:
-    return sum(thread.name == "loading" for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
