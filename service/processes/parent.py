@@ -188,10 +188,15 @@ class _Parent:
         self._failed_starts = 0
         self._first_is_ready.set()
         log.info("worker is ready", pid=pid)
-        if len(self._ready) == self._workers and not self._announced:
+        if len(self._ready) == self._workers:
+            self._begin()
+
+    def _begin(self) -> None:
+        """With those workers that are there, at least one; the first time that it is called."""
+        if not self._announced:
             self._announced = True
             self._gathering.board.awaited = False
-            announce(self._address, report.models, self._workers)
+            announce(self._address, next(iter(self._ready.values())).models, len(self._ready))
 
     async def _end_of(self, process: asyncio.subprocess.Process) -> int:
         ended = asyncio.ensure_future(process.wait())
@@ -207,8 +212,8 @@ class _Parent:
         self._failed_starts += 1
         if not self._ready and self._failed_starts >= _MOST_STARTS:
             raise StartupError(f"no worker comes up: {self._failed_starts} starts failed, the last because {reason}")
-        if self._ready:  # the service begins with those that are there
-            self._gathering.board.awaited = False
+        if self._ready:
+            self._begin()
         pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (self._failed_starts - 1))
         log.error("worker could not start; another one is tried", reason=reason, pause_s=pause_s)
         await self._or_stop(asyncio.sleep(pause_s))

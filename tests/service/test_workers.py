@@ -187,6 +187,10 @@ def test_service_is_ready_with_those_workers_that_come_up(store: Path, tmp_path:
         serving = {pid: worker for pid, worker in workers_of(running).items() if _listens(pid)}  # others come and go
         assert len(serving) == 1
         assert ask_over_a_fresh_connection(url, serving)[1]
+        assert running.stdout is not None
+        said = running.stdout.readline()  # or whoever waits for it would wait for ever
+        assert said.startswith("genserve: ")
+        assert "workers" not in said
 
 
 def test_workers_that_wait_to_load_end_with_their_parent(store: Path, tmp_path: Path) -> None:
